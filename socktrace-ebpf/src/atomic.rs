@@ -1,0 +1,29 @@
+//! The two atomic instructions that counters need. `core` offers them only where there is a
+//! compare-and-swap, which it does not assume for BPF.
+
+use core::arch::asm;
+
+/// Adds one.
+///
+/// # Safety
+///
+/// `counter` points to an aligned u64 in a map's value.
+#[inline(always)]
+pub(crate) unsafe fn increment(counter: *mut u64) {
+    // SAFETY: the caller's; every kernel with a ring buffer has the instruction.
+    unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) counter, in(reg) 1_u64) }
+}
+
+/// Adds one and returns what was there (5.12; where the instruction is missing the object does
+/// not load).
+///
+/// # Safety
+///
+/// As for [`increment`].
+#[inline(always)]
+pub(crate) unsafe fn fetch_increment(counter: *mut u64) -> u64 {
+    let mut number = 1_u64;
+    // SAFETY: the caller's.
+    unsafe { asm!("{1} = atomic_fetch_add((u64 *)({0} + 0), {1})", in(reg) counter, inout(reg) number) }
+    number
+}

@@ -1,0 +1,108 @@
+//! A process lets go of a descriptor.
+
+use aya_ebpf::{
+    EbpfContext,
+    macros::{btf_tracepoint, tracepoint},
+    programs::{BtfTracePointContext, TracePointContext},
+};
+use socktrace_common::{
+    counters::Outcome,
+    event::{CloseEvent, ClosedBy, DescriptorsEvent, EventKind},
+};
+
+use super::{current_tgid, entered};
+use crate::{
+    emit::{emit, run},
+    filter,
+    kernel::{Probed, file, sock, task},
+    process::{announce, known},
+};
+
+/// `close()` at its beginning: at its end the descriptor names nothing.
+#[tracepoint]
+fn sys_enter_close(context: TracePointContext) -> u32 {
+    let fd = entered(&context, 0) as i32;
+    run(EventKind::Close, || try_close(&context, fd, ClosedBy::Close));
+    0
+}
+
+/// `dup2()` and `dup3()`: the new descriptor is closed first, silently.
+#[tracepoint]
+fn sys_enter_dup2(context: TracePointContext) -> u32 {
+    let (from, onto) = (entered(&context, 0) as i32, entered(&context, 1) as i32);
+    run(EventKind::Close, || {
+        // Onto itself, or of nothing, the call closes nothing.
+        if from == onto || file::open_file(from).is_none() {
+            return Outcome::Filtered;
+        }
+        try_close(&context, onto, ClosedBy::Dup)
+    });
+    0
+}
+
+#[inline(always)]
+fn try_close(context: &TracePointContext, fd: i32, by: ClosedBy) -> Outcome {
+    let tgid = current_tgid();
+    if !filter::kind(EventKind::Close) || !filter::process(tgid) {
+        return Outcome::Filtered;
+    }
+    let Some(file) = file::socket(fd) else {
+        return Outcome::Filtered;
+    };
+    let sk = file.sk;
+    // SAFETY: `sk` is the open file's socket; every field of the record is written.
+    unsafe {
+        if !sock::is_tcp::<Probed>(sk) {
+            return Outcome::Filtered;
+        }
+        let at = sock::endpoint::<Probed>(sk);
+        if !filter::endpoint(at.family, at.lport, at.rport) {
+            return Outcome::Filtered;
+        }
+        let id = sock::identity_probed(sk);
+        announce(context, tgid);
+        emit(EventKind::Close, context, |record: *mut CloseEvent| {
+            sock::describe::<Probed>(sk, id, &at, &raw mut (*record).socket);
+            (&raw mut (*record).fd).write(fd);
+            (&raw mut (*record).by).write(by as u32);
+            (&raw mut (*record).references_left).write(file.references_left());
+        })
+    }
+}
+
+/// `close_range()` at its end: what is still open tells what was closed, without a walk here.
+#[tracepoint]
+fn sys_exit_close_range(context: TracePointContext) -> u32 {
+    run(EventKind::Descriptors, || {
+        try_descriptors(&context, ClosedBy::CloseRange)
+    });
+    0
+}
+
+/// `trace_sched_prepare_exec(struct task_struct *task, struct linux_binprm *bprm)`
+/// (include/trace/events/sched.h, 6.10): the last moment at which the close-on-exec descriptors
+/// are open. Before 6.10 they are missed until `sched_process_exec`, when they are gone.
+#[btf_tracepoint(function = "sched_prepare_exec")]
+fn sched_prepare_exec(context: BtfTracePointContext) -> i32 {
+    run(EventKind::Descriptors, || {
+        try_descriptors(&context, ClosedBy::Exec)
+    });
+    0
+}
+
+#[inline(always)]
+fn try_descriptors(context: &impl EbpfContext, by: ClosedBy) -> Outcome {
+    let tgid = current_tgid();
+    if !filter::kind(EventKind::Descriptors) || !known(tgid) || !filter::process(tgid) {
+        return Outcome::Filtered;
+    }
+    let after_exec = matches!(by, ClosedBy::Exec);
+    // SAFETY: every field of the record is written.
+    unsafe {
+        emit(EventKind::Descriptors, context, |record: *mut DescriptorsEvent| {
+            (&raw mut (*record).by).write(by as u32);
+            (&raw mut (*record).pad).write(0);
+            task::open_descriptors(task::current(), after_exec, &raw mut (*record).open);
+        })
+    }
+}

@@ -1,0 +1,87 @@
+//! `connect()` at its end: who, with which descriptor, and the errors that no state change shows.
+
+use aya_ebpf::{
+    helpers::generated::bpf_probe_read_user, macros::tracepoint, programs::TracePointContext,
+};
+use socktrace_common::{
+    counters::Outcome,
+    event::{ConnectEvent, EventKind},
+};
+
+use super::{current_tgid, returned};
+use crate::{
+    emit::{emit, run},
+    filter,
+    kernel::{Probed, file, sock, task},
+    process::announce,
+};
+
+/// A non-blocking `connect()` that has begun.
+const EINPROGRESS: i32 = 115;
+
+/// Without this hook a failure before SYN_SENT (ENETUNREACH, EADDRNOTAVAIL without a route) leaves
+/// no trace, and one after it no errno of its own.
+#[tracepoint]
+fn sys_exit_connect(context: TracePointContext) -> u32 {
+    run(EventKind::Connect, || try_connect(&context));
+    0
+}
+
+#[inline(always)]
+fn try_connect(context: &TracePointContext) -> Outcome {
+    let tgid = current_tgid();
+    if !filter::kind(EventKind::Connect) || !filter::process(tgid) {
+        return Outcome::Filtered;
+    }
+    let Some(fd) = task::argument(0) else {
+        return Outcome::Filtered;
+    };
+    let fd = fd as i32;
+    let Some(file) = file::socket(fd) else {
+        return Outcome::Filtered;
+    };
+    let sk = file.sk;
+    let ret = returned(context) as i32;
+    // SAFETY: `sk` is the open file's socket; every field of the record is written.
+    unsafe {
+        if !sock::is_tcp::<Probed>(sk) {
+            return Outcome::Filtered;
+        }
+        let at = sock::endpoint::<Probed>(sk);
+        if !filter::endpoint(at.family, at.lport, at.rport) {
+            return Outcome::Filtered;
+        }
+        let id = sock::identity_probed(sk);
+        if filter::follow(id).is_err() {
+            return Outcome::LostMap;
+        }
+        announce(context, tgid);
+        emit(EventKind::Connect, context, |record: *mut ConnectEvent| {
+            sock::describe::<Probed>(sk, id, &at, &raw mut (*record).socket);
+            (&raw mut (*record).fd).write(fd);
+            (&raw mut (*record).ret).write(ret);
+            (&raw mut (*record).pad).write(0);
+            let target = (&raw mut (*record).target).cast::<[u32; 7]>();
+            target.write([0; 7]);
+            if ret < 0 && ret != -EINPROGRESS {
+                copy_target(target);
+            }
+        })
+    }
+}
+
+/// Copies what the program asked for: a failed call may have left the socket without it. Read at
+/// the end of the call, and shown only where the socket itself has no address.
+#[inline(always)]
+unsafe fn copy_target(target: *mut [u32; 7]) {
+    /// `struct sockaddr_in` and `struct sockaddr_in6`, without its scope.
+    const IPV4: u64 = 16;
+    const IPV6: u64 = 28;
+    let (Some(address), Some(length)) = (task::argument(1), task::argument(2)) else {
+        return;
+    };
+    let size = if length >= IPV6 { IPV6 } else { IPV4 };
+    // SAFETY: the helper checks the address, and `target` has room for the longer one. On a
+    // fault it writes zeroes.
+    _ = unsafe { bpf_probe_read_user(target.cast(), size as u32, address as *const _) };
+}

@@ -1,0 +1,40 @@
+//! The hooks, in the order of a socket's life.
+
+mod process;
+
+mod socket;
+
+mod bind;
+
+mod connect;
+
+mod accept;
+
+mod state;
+
+mod close;
+
+mod destroy;
+
+use aya_ebpf::{EbpfContext, helpers::bpf_get_current_pid_tgid, programs::TracePointContext};
+
+/// The process that runs.
+#[inline(always)]
+fn current_tgid() -> u32 {
+    (bpf_get_current_pid_tgid() >> 32) as u32
+}
+
+/// What the system call returned. The layout of `syscalls:sys_exit_*` is the kernel's ABI for
+/// programs (`struct syscall_tp_t`, kernel/trace/trace_syscalls.c, since 4.14).
+#[inline(always)]
+fn returned(context: &TracePointContext) -> i64 {
+    // SAFETY: the verifier checks loads from the context.
+    unsafe { context.as_ptr().cast::<u8>().add(16).cast::<i64>().read() }
+}
+
+/// Argument `index` of a system call that is entered (`struct syscall_tp_t`, as above).
+#[inline(always)]
+fn entered(context: &TracePointContext, index: usize) -> u64 {
+    // SAFETY: the verifier checks loads from the context.
+    unsafe { context.as_ptr().cast::<u8>().add(16).cast::<u64>().add(index).read() }
+}

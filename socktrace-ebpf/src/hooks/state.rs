@@ -1,0 +1,119 @@
+//! TCP state changes: the spine.
+
+use aya_ebpf::{
+    EbpfContext,
+    macros::{btf_tracepoint, tracepoint},
+    programs::{BtfTracePointContext, TracePointContext},
+};
+use socktrace_common::{
+    counters::Outcome,
+    event::{EventKind, StateEvent},
+    socket::TcpState,
+};
+
+use super::current_tgid;
+use crate::{
+    emit::{emit, run},
+    filter,
+    kernel::{
+        Probed, Typed,
+        sock::{self, Sock, SockMemory},
+        task,
+    },
+    process::announce,
+};
+
+const SYN_SENT: u8 = TcpState::SynSent as u8;
+const SYN_RECV: u8 = TcpState::SynRecv as u8;
+const CLOSE: u8 = TcpState::Close as u8;
+const LISTEN: u8 = TcpState::Listen as u8;
+
+/// `trace_inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`
+/// (include/trace/events/sock.h, 4.16), before the state is written.
+///
+/// As `tp_btf`: 37 ns against 60 of a classic tracepoint, and never skipped because another
+/// tracing program runs on this CPU.
+#[btf_tracepoint(function = "inet_sock_set_state")]
+fn inet_sock_set_state(context: BtfTracePointContext) -> i32 {
+    let (sk, old, new) = (context.arg::<Sock>(0), context.arg::<i32>(1), context.arg::<i32>(2));
+    run(EventKind::State, || {
+        // SAFETY: the argument is a typed socket.
+        unsafe { try_state::<Typed>(&context, sk, old as u8, new as u8) }
+    });
+    0
+}
+
+/// The same as a classic tracepoint, where the kernel has no `tp_btf` or no cookie for it.
+#[tracepoint]
+fn inet_sock_set_state_tp(context: TracePointContext) -> u32 {
+    run(EventKind::State, || {
+        // SAFETY: the verifier checks loads from the context: `skaddr` at 8, `oldstate` at 16 and
+        // `newstate` at 20, unchanged since 4.16.
+        unsafe {
+            let fields = context.as_ptr().cast::<u8>();
+            try_state::<Probed>(
+                &context,
+                fields.add(8).cast::<u64>().read() as Sock,
+                fields.add(16).cast::<i32>().read() as u8,
+                fields.add(20).cast::<i32>().read() as u8,
+            )
+        }
+    });
+    0
+}
+
+#[inline(always)]
+unsafe fn try_state<M: SockMemory>(
+    context: &impl EbpfContext,
+    sk: Sock,
+    old: u8,
+    new: u8,
+) -> Outcome {
+    // SAFETY: the caller's socket fits `M`; every field of the record is written.
+    unsafe {
+        // A shutdown() of a socket in CLOSE and a second listen() announce no change.
+        if !filter::kind(EventKind::State) || old == new || !sock::is_tcp::<M>(sk) {
+            return Outcome::Filtered;
+        }
+        // Asked for first: whoever looks at this socket later finds its cookie.
+        let id = M::identity(sk);
+        let at = sock::endpoint::<M>(sk);
+        let by_caller = old == CLOSE && (new == SYN_SENT || new == LISTEN);
+        let tgid = current_tgid();
+        if filter::by_process() {
+            let wanted = if by_caller {
+                filter::process(tgid)
+            } else if new == SYN_RECV {
+                filter::listened(sock::netns::<M>(sk), at.lport)
+            } else {
+                filter::followed(id)
+            };
+            if !wanted {
+                return Outcome::Filtered;
+            }
+        }
+        if !filter::endpoint(at.family, at.lport, at.rport) {
+            return Outcome::Filtered;
+        }
+        if (by_caller || new == SYN_RECV) && filter::follow(id).is_err() {
+            return Outcome::LostMap;
+        }
+        let mut connect_fd = -1;
+        if by_caller {
+            announce(context, tgid);
+            connect_fd = task::connecting_fd();
+        }
+        emit(EventKind::State, context, |record: *mut StateEvent| {
+            sock::describe::<M>(sk, id, &at, &raw mut (*record).socket);
+            let (acked, received) = if new == CLOSE { sock::bytes(sk) } else { (0, 0) };
+            (&raw mut (*record).bytes_acked).write(acked);
+            (&raw mut (*record).bytes_received).write(received);
+            (&raw mut (*record).old).write(old);
+            (&raw mut (*record).new).write(new);
+            (&raw mut (*record).flags).write(sock::flags::<M>(sk));
+            (&raw mut (*record).error).write(sock::error::<M>(sk));
+            (&raw mut (*record).connect_fd).write(connect_fd);
+            (&raw mut (*record).pad).write(0);
+        })
+    }
+}

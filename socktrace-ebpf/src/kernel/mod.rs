@@ -1,0 +1,66 @@
+//! Typed reads of kernel structs. What differs between kernels lives and dies here.
+
+pub(crate) mod file;
+pub(crate) mod sock;
+pub(crate) mod task;
+
+use aya_ebpf::helpers::bpf_probe_read_kernel;
+use socktrace_common::config::ABSENT;
+
+/// A way to read kernel memory at an offset that only the running kernel knows.
+pub(crate) trait Memory {
+    /// Reads a `T` at `base + offset`; zero where the memory is not there.
+    ///
+    /// # Safety
+    ///
+    /// The memory may be anything; whether `base` is good enough depends on the implementation.
+    unsafe fn read<T: Copy + Default>(base: *const u8, offset: u32) -> T;
+
+    /// Reads a pointer.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Memory::read`].
+    #[inline(always)]
+    unsafe fn pointer(base: *const u8, offset: u32) -> *const u8 {
+        // SAFETY: the caller's.
+        unsafe { Self::read::<usize>(base, offset) as *const u8 }
+    }
+}
+
+/// Loads through a pointer whose type the verifier knows from BTF: about a nanosecond, and a
+/// fault reads as zero. The verifier checks each load when the object is loaded.
+pub(crate) struct Typed;
+
+impl Memory for Typed {
+    #[inline(always)]
+    unsafe fn read<T: Copy + Default>(base: *const u8, offset: u32) -> T {
+        // SAFETY: the verifier refuses the program unless `base` is a typed kernel pointer and
+        // the field is within its type; the kernel's exception table handles a stale one.
+        unsafe { core::ptr::read_volatile(base.add(offset as usize).cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn pointer(base: *const u8, offset: u32) -> *const u8 {
+        // SAFETY: as above. Read as a pointer, so that the verifier keeps the type.
+        unsafe { core::ptr::read_volatile(base.add(offset as usize).cast::<*const u8>()) }
+    }
+}
+
+/// `bpf_probe_read_kernel`: about 9 ns, for addresses that the verifier knows nothing about.
+pub(crate) struct Probed;
+
+impl Memory for Probed {
+    #[inline(always)]
+    unsafe fn read<T: Copy + Default>(base: *const u8, offset: u32) -> T {
+        // SAFETY: the helper checks the address itself.
+        unsafe { bpf_probe_read_kernel(base.wrapping_add(offset as usize).cast()) }
+            .unwrap_or_default()
+    }
+}
+
+/// Has this kernel the field?
+#[inline(always)]
+pub(crate) fn present(offset: u32) -> bool {
+    offset != ABSENT
+}

@@ -1,0 +1,123 @@
+//! Every map and every constant that user space sets, in one place.
+//!
+//! No map here is an LRU: it would forget the oldest entries first, and those are the leaks.
+
+use core::{mem, ptr};
+
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, HashMap, PerCpuArray, RingBuf},
+};
+use socktrace_common::{
+    config::{Config, Offsets, PORT_WORDS},
+    counters::SLOTS,
+};
+
+use crate::atomic::fetch_increment;
+
+/// Records for user space; the size is set when the object is loaded.
+#[map]
+pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 23, 0);
+
+/// Counters of this CPU, see [`socktrace_common::counters`].
+#[map]
+pub(crate) static COUNTERS: PerCpuArray<[u64; SLOTS]> = PerCpuArray::with_max_entries(1, 0);
+
+/// What this CPU numbers: [`NEXT_RECORD`] and [`NEXT_IDENTITY`].
+#[map]
+pub(crate) static SEQUENCE: PerCpuArray<u64> = PerCpuArray::with_max_entries(2, 0);
+/// Slot of [`SEQUENCE`]: the next record.
+pub(crate) const NEXT_RECORD: u32 = 0;
+/// Slot of [`SEQUENCE`]: the next identity that is made up.
+pub(crate) const NEXT_IDENTITY: u32 = 1;
+
+/// Takes the next number of this CPU. Atomic, because a softirq on this CPU can take one in
+/// between.
+#[inline(always)]
+pub(crate) fn take_number(slot: u32) -> Option<u64> {
+    let next = SEQUENCE.get_ptr_mut(slot)?;
+    // SAFETY: the map's value is one aligned u64.
+    Some(unsafe { fetch_increment(next) })
+}
+
+/// Processes to follow, when only some are: tgid.
+#[map]
+pub(crate) static PIDS: HashMap<u32, u8> = HashMap::with_max_entries(16_384, 0);
+
+/// Processes that user space has been told of: tgid.
+#[map]
+pub(crate) static PROCESSES: HashMap<u32, u8> = HashMap::with_max_entries(32_768, 0);
+
+/// Sockets of the followed processes: identity. A state change runs in the context of whoever was
+/// interrupted, so its process says nothing about whose socket it is.
+#[map]
+pub(crate) static SOCKETS: HashMap<u64, u8> = HashMap::with_max_entries(131_072, 0);
+
+/// Listeners of the followed processes: (netns, port). Their children have no owner until they
+/// are accepted.
+#[map]
+pub(crate) static LISTENERS: HashMap<u64, u32> = HashMap::with_max_entries(4_096, 0);
+
+/// Wanted local ports, then wanted remote ports, a bit each.
+#[map]
+pub(crate) static PORTS: Array<u64> = Array::with_max_entries(2 * PORT_WORDS, 0);
+
+/// Identities made up for sockets without a cookie, by their address: only where tracing programs
+/// may not ask for a cookie. The address never leaves the kernel.
+#[map]
+pub(crate) static IDENTITIES: HashMap<u64, u64> = HashMap::with_max_entries(131_072, 0);
+
+// SAFETY: both structs are integers only, for which all zeroes is a value.
+#[unsafe(no_mangle)]
+static CONFIG: Config = unsafe { mem::zeroed() };
+// SAFETY: as above.
+#[unsafe(no_mangle)]
+static OFFSETS: Offsets = unsafe { mem::zeroed() };
+
+/// A field of [`Config`], as user space set it before the object was loaded.
+macro_rules! config {
+    ($field:ident) => {
+        $crate::maps::load($crate::maps::config_at(core::mem::offset_of!(
+            socktrace_common::config::Config,
+            $field
+        )))
+    };
+}
+/// A field of [`Offsets`], as user space set it before the object was loaded.
+macro_rules! offset {
+    ($field:ident) => {
+        $crate::maps::load($crate::maps::offset_at(
+            core::mem::offset_of!(socktrace_common::config::Offsets, $field),
+            0,
+        ))
+    };
+    ($field:ident[$index:expr]) => {
+        $crate::maps::load($crate::maps::offset_at(
+            core::mem::offset_of!(socktrace_common::config::Offsets, $field),
+            $index,
+        ))
+    };
+}
+pub(crate) use {config, offset};
+
+#[inline(always)]
+pub(crate) fn config_at(offset: usize) -> *const u32 {
+    (&raw const CONFIG).wrapping_byte_add(offset).cast()
+}
+
+#[inline(always)]
+pub(crate) fn offset_at(offset: usize, index: usize) -> *const u32 {
+    (&raw const OFFSETS)
+        .wrapping_byte_add(offset)
+        .cast::<u32>()
+        .wrapping_add(index)
+}
+
+/// A volatile read keeps the compiler from folding the zeroes above; the verifier folds the real
+/// values later, because the section is frozen.
+#[inline(always)]
+pub(crate) fn load(field: *const u32) -> u32 {
+    // SAFETY: the macros above build the pointer from a field of a live static, all fields being
+    // u32 and aligned.
+    unsafe { ptr::read_volatile(field) }
+}

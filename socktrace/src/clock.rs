@@ -1,0 +1,69 @@
+//! Wall-clock time for events that carry CLOCK_MONOTONIC.
+
+use jiff::{Timestamp, tz::TimeZone};
+use rustix::time::{ClockId, clock_gettime};
+
+/// How far the wall clock is ahead of CLOCK_MONOTONIC, and when we began. Taken once: a row's
+/// wall-clock time then moves as its monotonic time does, whatever is done to the clock meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clock {
+    /// Wall clock less CLOCK_MONOTONIC, nanoseconds.
+    pub ahead_ns: i128,
+    /// CLOCK_MONOTONIC when we began, nanoseconds.
+    pub began_ns: u64,
+}
+
+impl Clock {
+    /// Reads both clocks.
+    pub fn now() -> Self {
+        let began_ns = monotonic_ns();
+        Self {
+            ahead_ns: Timestamp::now().as_nanosecond() - i128::from(began_ns),
+            began_ns,
+        }
+    }
+
+    /// Wall-clock time of an event.
+    pub fn wall(&self, mono_ns: u64) -> Timestamp {
+        Timestamp::from_nanosecond(self.ahead_ns + i128::from(mono_ns)).unwrap_or(Timestamp::MAX)
+    }
+
+    /// RFC 3339 in UTC, always with nine digits.
+    pub fn rfc3339(&self, mono_ns: u64) -> String {
+        format!("{:.9}", self.wall(mono_ns))
+    }
+
+    /// `HH:MM:SS.mmm` in the local time zone.
+    pub fn local(&self, mono_ns: u64) -> String {
+        let local = self.wall(mono_ns).to_zoned(TimeZone::system());
+        local.strftime("%H:%M:%S%.3f").to_string()
+    }
+
+    /// Seconds since we began.
+    #[allow(clippy::cast_precision_loss, reason = "milliseconds are shown")]
+    pub fn elapsed(&self, mono_ns: u64) -> f64 {
+        mono_ns.saturating_sub(self.began_ns) as f64 / 1e9
+    }
+}
+
+/// CLOCK_MONOTONIC, nanoseconds.
+pub fn monotonic_ns() -> u64 {
+    let time = clock_gettime(ClockId::Monotonic);
+    let nanoseconds = time.tv_sec * 1_000_000_000 + time.tv_nsec;
+    u64::try_from(nanoseconds).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_nine_digits_and_say_utc() {
+        let clock = Clock {
+            ahead_ns: 1_700_000_000_000_000_000,
+            began_ns: 0,
+        };
+        assert_eq!(clock.rfc3339(5), "2023-11-14T22:13:20.000000005Z");
+        assert!((clock.elapsed(1_500_000_000) - 1.5).abs() < 1e-9);
+    }
+}

@@ -1,0 +1,215 @@
+//! The loop of every command that listens to the kernel.
+
+use std::{io, time::Duration};
+
+use aya_log::EbpfLogger;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::{MissedTickBehavior, interval, sleep},
+};
+
+use super::child::Child;
+use crate::{
+    cli::{Live, Run},
+    clock::Clock,
+    failure::{FAILURE, Failure, INTERRUPTED},
+    pipeline::{Ask, Pipeline},
+    probe::{Plan, Probes, attach::Status, catalog::Need},
+    source::{Item, ringbuf::Ring},
+};
+
+/// How often the kernel side's counters are read: a loss that leaves no gap is told this late.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
+
+/// Attaches, runs until something says stop, drains, sums up.
+pub(super) fn run(
+    mut plan: Plan,
+    details: bool,
+    pipeline: impl FnOnce(Clock) -> Pipeline,
+    live: &Live,
+    run: &Run,
+    count: Option<u64>,
+) -> Result<u8, Failure> {
+    let mut child = Child::hold(&run.command)?;
+    if let Some(child) = &child {
+        plan.pids = Some(vec![child.pid()]);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let mut probes = Probes::attach(&plan)?;
+        warn(&probes);
+        let mut ring = Ring::new(probes.take_ring()?)?;
+        let mut pipeline = pipeline(Clock::now());
+        pipeline.ask = if details { Ask::Details } else { Ask::Names };
+        let log = live.kernel_log.then(|| kernel_log(&mut probes)).transpose()?;
+        let mut status = 0;
+        let stop = Stop {
+            log,
+            after: live.duration,
+            rows: count.unwrap_or(u64::MAX),
+        };
+        let outcome = stop
+            .listen(&mut ring, &mut pipeline, &probes, child.as_mut(), &mut status)
+            .await
+            .and_then(|()| pipeline.finish(probes.counters().ok().as_ref()));
+        drop(probes);
+        finish(outcome, &pipeline, status)
+    })
+}
+
+/// When to stop, and what to look after until then.
+struct Stop {
+    log: Option<EbpfLogger<&'static StderrLog>>,
+    after: Option<Duration>,
+    rows: u64,
+}
+
+impl Stop {
+    async fn listen(
+        mut self,
+        ring: &mut Ring,
+        pipeline: &mut Pipeline,
+        probes: &Probes,
+        mut child: Option<&mut Child>,
+        status: &mut u8,
+    ) -> io::Result<()> {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut counting = interval(COUNT_EVERY);
+        counting.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let timeout = sleep(self.after.unwrap_or(Duration::MAX / 4));
+        tokio::pin!(timeout);
+        if let Some(child) = &mut child {
+            child.release();
+        }
+        let mut stopping = false;
+        while !stopping && pipeline.rows < self.rows {
+            tokio::select! {
+                ready = ring.ready() => ready?,
+                _ = counting.tick() => pipeline.take(&counters(probes))?,
+                () = &mut timeout => stopping = true,
+                _ = interrupt.recv() => {
+                    stopping = true;
+                    exit_on_second(interrupt_again()?);
+                }
+                _ = terminate.recv() => stopping = true,
+                code = wait(child.as_deref_mut()) => {
+                    *status = code?;
+                    stopping = true;
+                }
+            }
+            drain(ring, pipeline, self.rows, stopping)?;
+            if let Some(log) = &mut self.log {
+                log.flush();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Takes what is there. The last time, all of it: what was seen before the end is shown.
+fn drain(ring: &mut Ring, pipeline: &mut Pipeline, rows: u64, all: bool) -> io::Result<()> {
+    loop {
+        let more = ring.drain(|record| {
+            if pipeline.rows < rows {
+                pipeline.take(&Item::Record(record))
+            } else {
+                Ok(())
+            }
+        })?;
+        pipeline.take(&Item::Settle)?;
+        if !more || !all {
+            return Ok(());
+        }
+    }
+}
+
+fn counters(probes: &Probes) -> Item<'static> {
+    Item::Counters(probes.counters().unwrap_or_default())
+}
+
+async fn wait(child: Option<&mut Child>) -> io::Result<u8> {
+    match child {
+        Some(child) => child.wait().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn interrupt_again() -> io::Result<tokio::signal::unix::Signal> {
+    signal(SignalKind::interrupt())
+}
+
+/// The first interrupt drains and sums up; who cannot wait for that presses again.
+#[allow(clippy::exit, reason = "that is what was asked for")]
+fn exit_on_second(mut interrupt: tokio::signal::unix::Signal) {
+    std::thread::spawn(move || {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+            return;
+        };
+        runtime.block_on(interrupt.recv());
+        std::process::exit(i32::from(INTERRUPTED));
+    });
+}
+
+/// A closed pipe ends quietly.
+fn finish(outcome: io::Result<()>, pipeline: &Pipeline, status: u8) -> Result<u8, Failure> {
+    match outcome {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(status),
+        Err(error) => Err(Failure::new(FAILURE, format!("the output cannot be written: {error}"))),
+        Ok(()) => {
+            report(pipeline);
+            Ok(status)
+        }
+    }
+}
+
+/// The summary, on standard error.
+#[allow(clippy::print_stderr, reason = "that is where it belongs")]
+pub(super) fn report(pipeline: &Pipeline) {
+    for line in pipeline.summary_text().lines() {
+        eprintln!("socktrace: {line}");
+    }
+}
+
+/// What is lost for want of a hook.
+#[allow(clippy::print_stderr, reason = "that is where it belongs")]
+fn warn(probes: &Probes) {
+    for (hook, status) in &probes.hooks {
+        match (status, hook.need) {
+            (Status::Missing(reason), Need::Optional(lost)) => {
+                eprintln!("socktrace: {lost} (hook {}: {reason})", hook.name);
+            }
+            (Status::Fallback(reason), _) => {
+                eprintln!(
+                    "socktrace: hook {} is a classic tracepoint: {} ({reason})",
+                    hook.name,
+                    crate::probe::catalog::FALLBACK_COSTS
+                );
+            }
+            (Status::Attached | Status::Missing(_), _) => {}
+        }
+    }
+}
+
+/// Where the kernel side's log goes.
+fn kernel_log(probes: &mut Probes) -> Result<EbpfLogger<&'static StderrLog>, Failure> {
+    EbpfLogger::init_with_logger(probes.object(), &StderrLog)
+        .map_err(|error| Failure::new(FAILURE, format!("the kernel side cannot log: {error}")))
+}
+
+struct StderrLog;
+
+impl log::Log for StderrLog {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    #[allow(clippy::print_stderr, reason = "that is where it belongs")]
+    fn log(&self, record: &log::Record<'_>) {
+        eprintln!("socktrace: kernel side: {}", record.args());
+    }
+
+    fn flush(&self) {}
+}

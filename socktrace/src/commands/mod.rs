@@ -1,0 +1,55 @@
+//! One file for each command.
+
+mod child;
+mod doctor;
+mod generate;
+mod live;
+mod record;
+mod replay;
+mod selection;
+mod trace;
+
+use std::io::{self, BufWriter, IsTerminal as _, Stdout};
+
+use crate::{
+    cli::{Cli, Color, Command, Output},
+    failure::Failure,
+    sink::{Report, Style},
+};
+
+/// Runs a command; its status.
+pub fn run(cli: &Cli) -> Result<u8, Failure> {
+    match &cli.command {
+        Command::Trace(args) => trace::trace(args, cli.color),
+        Command::Life(args) => trace::life(args, cli.color),
+        Command::Record(args) => record::record(args),
+        Command::Replay(args) => replay::replay(args, cli.color),
+        Command::Doctor(args) => doctor::doctor(args, cli.color),
+        Command::Completions { shell } => generate::completions(*shell),
+        Command::Man { directory } => generate::man(directory.as_deref()),
+    }
+}
+
+fn style(output: &Output, report: Report, color: Color) -> Style {
+    Style {
+        format: output.format,
+        report,
+        fields: output.fields.clone(),
+        times: output.times(),
+        wide: output.wide,
+        color: colored(color, io::stdout().is_terminal()),
+    }
+}
+
+/// Rows are written a batch at a time.
+fn stdout() -> BufWriter<Stdout> {
+    BufWriter::with_capacity(1 << 16, io::stdout())
+}
+
+fn colored(color: Color, terminal: bool) -> bool {
+    match color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+    }
+}

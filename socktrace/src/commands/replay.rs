@@ -1,0 +1,56 @@
+//! `replay`: everything above the ring buffer, on a recording.
+
+use std::{
+    fs::File,
+    io::{self, BufReader, Read},
+    path::Path,
+};
+
+use super::{live::report, stdout, style};
+use crate::{
+    cli::{Color, Replay},
+    failure::{FAILURE, Failure},
+    pipeline::Pipeline,
+    sink::Report,
+    source::recording::Reader,
+};
+
+pub(super) fn replay(args: &Replay, color: Color) -> Result<u8, Failure> {
+    let mut select = args.select.select()?;
+    select.kinds.clone_from(&args.events);
+    select.states.clone_from(&args.states);
+    select.pids = args.select.kernel.pids.iter().copied().collect();
+    let mut reader = Reader::new(open(&args.file)?)?;
+    let report_kind = if args.life { Report::Life } else { Report::Trace };
+    let sink = style(&args.output, report_kind, color).sink(stdout());
+    let mut pipeline = Pipeline::new(select, report_kind, Some(sink), reader.clock());
+    let enough = args.output.count.unwrap_or(u64::MAX);
+    let mut cut_off = None;
+    while pipeline.rows < enough {
+        match reader.next() {
+            Ok(Some(item)) => pipeline.take(&item)?,
+            Ok(None) => break,
+            Err(error) => {
+                cut_off = Some(error);
+                break;
+            }
+        }
+    }
+    pipeline.finish(None)?;
+    report(&pipeline);
+    match cut_off {
+        Some(error) => Err(error.into()),
+        None => Ok(0),
+    }
+}
+
+fn open(path: &Path) -> Result<BufReader<Box<dyn Read>>, Failure> {
+    let file: Box<dyn Read> = if path.as_os_str() == "-" {
+        Box::new(io::stdin())
+    } else {
+        Box::new(File::open(path).map_err(|error| {
+            Failure::new(FAILURE, format!("{} cannot be read: {error}", path.display()))
+        })?)
+    };
+    Ok(BufReader::with_capacity(1 << 16, file))
+}

@@ -1,0 +1,110 @@
+//! From the command line to what the kernel side and the pipeline look for.
+
+use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
+
+use socktrace_common::config::{ONLY_IPV4, ONLY_IPV6};
+
+use crate::{
+    change::{Family, Kind},
+    cli::{KernelSelection, Live, Selection},
+    failure::Failure,
+    field::records,
+    probe::{Plan, catalog::needed},
+    select::Select,
+};
+
+impl KernelSelection {
+    fn family(&self) -> Option<Family> {
+        match (self.ipv4, self.ipv6) {
+            (true, _) => Some(Family::Ipv4),
+            (_, true) => Some(Family::Ipv6),
+            _ => None,
+        }
+    }
+
+    /// What the hooks look for, to make rows of these kinds (all of them, if none are named).
+    pub(super) fn plan(&self, live: &Live, kinds: &[Kind]) -> Result<Plan, Failure> {
+        for &pid in &self.pids {
+            if !Path::new(&format!("/proc/{pid}")).exists() {
+                return Err(Failure::new(
+                    crate::failure::FAILURE,
+                    format!("there is no process {pid}"),
+                ));
+            }
+        }
+        let all = [
+            Kind::Socket,
+            Kind::Bind,
+            Kind::Listen,
+            Kind::Connect,
+            Kind::Accept,
+            Kind::State,
+            Kind::Close,
+            Kind::End,
+        ];
+        let kinds = if kinds.is_empty() { &all[..] } else { kinds };
+        let wanted: Vec<_> = kinds.iter().flat_map(|kind| records(*kind)).copied().collect();
+        Ok(Plan {
+            kinds: needed(&wanted),
+            pids: (!self.pids.is_empty()).then(|| self.pids.clone()),
+            local_ports: self.local_ports.clone(),
+            remote_ports: self.remote_ports.clone(),
+            families: match self.family() {
+                Some(Family::Ipv4) => ONLY_IPV4,
+                Some(Family::Ipv6) => ONLY_IPV6,
+                None => 0,
+            },
+            ring_bytes: live.ring_size * 1024,
+            mode: live.attach,
+            kernel_log: live.kernel_log,
+        })
+    }
+}
+
+impl Selection {
+    /// Which rows to show. Processes are left to the kernel side, which knows whose socket a
+    /// state change is about; a recording has no kernel side.
+    pub(super) fn select(&self) -> Result<Select, Failure> {
+        Ok(Select {
+            local_ports: self.kernel.local_ports.clone(),
+            remote_ports: self.kernel.remote_ports.clone(),
+            family: self.kernel.family(),
+            comms: self.comms.clone(),
+            containers: self.containers.clone(),
+            netns: self.netns.iter().map(|name| netns(name)).collect::<Result<_, _>>()?,
+            conditions: self.conditions.clone(),
+            ..Select::default()
+        })
+    }
+}
+
+/// The inode number of a network namespace.
+fn netns(name: &str) -> Result<u32, Failure> {
+    if let Ok(inode) = name.parse() {
+        return Ok(inode);
+    }
+    let path = if name.contains('/') {
+        name.to_owned()
+    } else {
+        format!("/run/netns/{name}")
+    };
+    let inode = fs::metadata(&path)
+        .map_err(|error| Failure::usage(format!("there is no network namespace {path}: {error}")))?
+        .ino();
+    u32::try_from(inode)
+        .map_err(|_| Failure::usage(format!("{path} is no network namespace")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_is_a_number_a_name_or_a_path() {
+        assert_eq!(netns("4026531840").unwrap(), 4_026_531_840);
+        let own = fs::metadata("/proc/self/ns/net").unwrap().ino();
+        assert_eq!(u64::from(netns("/proc/self/ns/net").unwrap()), own);
+        let error = netns("no-such-namespace").unwrap_err();
+        assert!(error.message.contains("/run/netns/no-such-namespace"), "{error}");
+    }
+}

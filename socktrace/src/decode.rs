@@ -1,0 +1,153 @@
+//! Bytes → [`Event`]. The bytes may come from a recording, so nothing about them is believed.
+
+use socktrace_common::{
+    event::{ClosedBy, EventKind, Header},
+    socket::TcpState,
+};
+use zerocopy::FromBytes;
+
+use crate::event::Event;
+
+/// Why bytes are no record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Too short for its header, or for what the header promises.
+    #[error("the record ends after {0} bytes")]
+    Truncated(usize),
+    /// A kind that this version does not know.
+    #[error("the record is of kind {0}, which this version does not know")]
+    UnknownKind(u16),
+    /// A TCP state that does not exist.
+    #[error("the record names the TCP state {0}, which does not exist")]
+    UnknownState(u8),
+    /// A cause of a close that this version does not know.
+    #[error("the record names {0} as the cause of a close, which this version does not know")]
+    UnknownCause(u32),
+}
+
+/// Reads one record. What follows it is left alone: later versions may add to a payload.
+pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
+    let header: Header = payload(bytes)?;
+    let kind =
+        EventKind::from_number(header.kind).ok_or(DecodeError::UnknownKind(header.kind))?;
+    let event = match kind {
+        EventKind::Socket => Event::Socket(payload(bytes)?),
+        EventKind::Bind => Event::Bind(payload(bytes)?),
+        EventKind::Listen => Event::Listen(payload(bytes)?),
+        EventKind::Connect => Event::Connect(payload(bytes)?),
+        EventKind::Accept => Event::Accept(payload(bytes)?),
+        EventKind::State => Event::State(payload(bytes)?),
+        EventKind::Close => Event::Close(payload(bytes)?),
+        EventKind::Destroy => Event::Destroy(payload(bytes)?),
+        EventKind::Process => Event::Process(payload(bytes)?),
+        EventKind::Fork => Event::Fork(payload(bytes)?),
+        EventKind::Exec => Event::Exec(payload(bytes)?),
+        EventKind::Exit => Event::Exit(header),
+        EventKind::Descriptors => Event::Descriptors(payload(bytes)?),
+    };
+    check(&event)?;
+    Ok(event)
+}
+
+fn payload<T: FromBytes>(bytes: &[u8]) -> Result<T, DecodeError> {
+    T::read_from_prefix(bytes)
+        .map(|(value, _)| value)
+        .map_err(|_| DecodeError::Truncated(bytes.len()))
+}
+
+/// Numbers that later stages take for granted.
+fn check(event: &Event) -> Result<(), DecodeError> {
+    let cause = match event {
+        Event::State(event) => {
+            for state in [event.old, event.new] {
+                TcpState::from_number(state).ok_or(DecodeError::UnknownState(state))?;
+            }
+            return Ok(());
+        }
+        Event::Close(event) => event.by,
+        Event::Descriptors(event) => event.by,
+        Event::Socket(_)
+        | Event::Bind(_)
+        | Event::Listen(_)
+        | Event::Connect(_)
+        | Event::Accept(_)
+        | Event::Destroy(_)
+        | Event::Process(_)
+        | Event::Fork(_)
+        | Event::Exec(_)
+        | Event::Exit(_) => return Ok(()),
+    };
+    ClosedBy::from_number(cause)
+        .map(|_| ())
+        .ok_or(DecodeError::UnknownCause(cause))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use socktrace_common::event::{CloseEvent, StateEvent};
+    use zerocopy::{FromZeros as _, IntoBytes as _};
+
+    use super::*;
+
+    fn state(old: u8, new: u8) -> StateEvent {
+        let mut event = StateEvent::new_zeroed();
+        event.header.kind = EventKind::State as u16;
+        (event.old, event.new) = (old, new);
+        event
+    }
+
+    #[test]
+    fn a_record_survives_the_trip() {
+        let event = state(7, 2);
+        assert_eq!(decode(event.as_bytes()), Ok(Event::State(event)));
+    }
+
+    #[test]
+    fn every_truncation_is_refused() {
+        let event = state(7, 2);
+        for length in 0..event.as_bytes().len() {
+            assert_eq!(
+                decode(&event.as_bytes()[..length]),
+                Err(DecodeError::Truncated(length))
+            );
+        }
+    }
+
+    #[test]
+    fn bytes_after_the_record_are_left_alone() {
+        let event = state(1, 8);
+        let mut bytes = event.as_bytes().to_vec();
+        bytes.extend([0xff; 9]);
+        assert_eq!(decode(&bytes), Ok(Event::State(event)));
+    }
+
+    #[test]
+    fn numbers_that_name_nothing_are_refused() {
+        assert_eq!(decode(state(0, 2).as_bytes()), Err(DecodeError::UnknownState(0)));
+        assert_eq!(decode(state(7, 12).as_bytes()), Err(DecodeError::UnknownState(12)));
+        let mut close = CloseEvent::new_zeroed();
+        close.header.kind = EventKind::Close as u16;
+        close.by = 9;
+        assert_eq!(decode(close.as_bytes()), Err(DecodeError::UnknownCause(9)));
+        let mut header = Header::new_zeroed();
+        header.kind = 999;
+        assert_eq!(decode(header.as_bytes()), Err(DecodeError::UnknownKind(999)));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            _ = decode(&bytes);
+        }
+
+        #[test]
+        fn no_payload_of_any_kind_makes_it_panic(
+            kind in 0_u16..20,
+            mut bytes in prop::collection::vec(any::<u8>(), 40..400),
+        ) {
+            bytes[16..18].copy_from_slice(&kind.to_ne_bytes());
+            _ = decode(&bytes);
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! What the kernel told: a record, checked and typed.
+
+use socktrace_common::event::{
+    AcceptEvent, CallEvent, CloseEvent, ConnectEvent, DescriptorsEvent, DestroyEvent, EventKind,
+    ExecEvent, ForkEvent, Header, ProcessEvent, SocketEvent, StateEvent,
+};
+
+/// One record from the kernel side. Made by [`decode`](crate::decode::decode), which vouches for
+/// the numbers in it that name states and causes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each is documented as the kind of the same name")]
+pub enum Event {
+    Socket(SocketEvent),
+    Bind(CallEvent),
+    Listen(CallEvent),
+    Connect(ConnectEvent),
+    Accept(AcceptEvent),
+    State(StateEvent),
+    Close(CloseEvent),
+    Destroy(DestroyEvent),
+    Process(ProcessEvent),
+    Fork(ForkEvent),
+    Exec(ExecEvent),
+    Exit(Header),
+    Descriptors(DescriptorsEvent),
+}
+
+impl Event {
+    /// First part of the record.
+    pub fn header(&self) -> &Header {
+        match self {
+            Self::Socket(event) => &event.header,
+            Self::Bind(event) | Self::Listen(event) => &event.header,
+            Self::Connect(event) => &event.header,
+            Self::Accept(event) => &event.header,
+            Self::State(event) => &event.header,
+            Self::Close(event) => &event.header,
+            Self::Destroy(event) => &event.header,
+            Self::Process(event) => &event.header,
+            Self::Fork(event) => &event.header,
+            Self::Exec(event) => &event.header,
+            Self::Exit(header) => header,
+            Self::Descriptors(event) => &event.header,
+        }
+    }
+
+    /// The kind of the record.
+    pub fn kind(&self) -> EventKind {
+        match self {
+            Self::Socket(_) => EventKind::Socket,
+            Self::Bind(_) => EventKind::Bind,
+            Self::Listen(_) => EventKind::Listen,
+            Self::Connect(_) => EventKind::Connect,
+            Self::Accept(_) => EventKind::Accept,
+            Self::State(_) => EventKind::State,
+            Self::Close(_) => EventKind::Close,
+            Self::Destroy(_) => EventKind::Destroy,
+            Self::Process(_) => EventKind::Process,
+            Self::Fork(_) => EventKind::Fork,
+            Self::Exec(_) => EventKind::Exec,
+            Self::Exit(_) => EventKind::Exit,
+            Self::Descriptors(_) => EventKind::Descriptors,
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! socktrace follows every socket on a Linux machine from birth to death with eBPF.
+//!
+//! A hook fills an ABI event; user space decodes it, applies it to the socket table, and hands what
+//! happened to the sinks. Data moves down this list; nothing calls back up.
+
+pub mod errno;
+pub mod probe;
+pub mod source;
+pub mod event;
+pub mod decode;
+pub mod process;
+pub mod change;
+pub mod clock;
+pub mod field;
+pub mod select;
+pub mod table;
+pub mod sequence;
+pub mod sink;
+pub mod summary;
+pub mod pipeline;
+pub mod failure;
+pub mod cli;
+pub mod commands;

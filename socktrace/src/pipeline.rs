@@ -1,0 +1,272 @@
+//! The one place that calls everything in order: decode, table, selection, sink.
+
+use std::{fs::File, io::{self, BufWriter}};
+
+use crate::{
+    change::{Change, Place, View, What},
+    clock::Clock,
+    decode::decode,
+    event::Event,
+    probe::counters::Counters,
+    process::{Details, read_comm, read_details},
+    select::Select,
+    sequence::Sequence,
+    sink::{Report, Sink, life},
+    source::{Described, Item, recording::Writer},
+    summary::Summary,
+    table::SocketTable,
+};
+
+/// What to ask `/proc` about processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// Nothing: the processes of a recording are long gone.
+    Nothing,
+    /// The name of those that the kernel side could not tell of.
+    Names,
+    /// That, and which control group and container each is in.
+    Details,
+}
+
+/// From records to rows.
+pub struct Pipeline {
+    table: SocketTable,
+    select: Select,
+    sink: Option<Box<dyn Sink>>,
+    report: Report,
+    clock: Clock,
+    sequence: Sequence,
+    /// What this run saw.
+    pub summary: Summary,
+    /// Where records are kept, if anywhere.
+    recorder: Option<Writer<BufWriter<File>>>,
+    /// What to ask `/proc`.
+    pub ask: Ask,
+    counters: Counters,
+    undecodable: u64,
+    last_ns: u64,
+    /// Rows written.
+    pub rows: u64,
+    changes: Vec<Change>,
+}
+
+impl Pipeline {
+    /// Rows that `select` wants go to `sink`.
+    pub fn new(select: Select, report: Report, sink: Option<Box<dyn Sink>>, clock: Clock) -> Self {
+        Self {
+            table: SocketTable::default(),
+            select,
+            sink,
+            report,
+            clock,
+            sequence: Sequence::default(),
+            summary: Summary::default(),
+            recorder: None,
+            ask: Ask::Nothing,
+            counters: Counters::default(),
+            undecodable: 0,
+            last_ns: clock.began_ns,
+            rows: 0,
+            changes: Vec::new(),
+        }
+    }
+
+    /// Keeps everything in a recording, too.
+    pub fn record(&mut self, recorder: Writer<BufWriter<File>>) {
+        self.recorder = Some(recorder);
+    }
+
+    /// Takes in what a source brings.
+    pub fn take(&mut self, item: &Item<'_>) -> io::Result<()> {
+        match item {
+            Item::Record(bytes) => self.record_came(bytes),
+            Item::Process(described) => {
+                self.keep(item)?;
+                let Described { pid, comm, details } = described.clone();
+                self.table.describe(pid, comm, details);
+                Ok(())
+            }
+            Item::Settle => {
+                self.keep(item)?;
+                self.settle()
+            }
+            Item::Counters(counters) => {
+                self.keep(item)?;
+                self.counted(counters)
+            }
+        }
+    }
+
+    /// Everything has come: what is missing from the end of the sequences is told now.
+    pub fn finish(&mut self, counters: Option<&Counters>) -> io::Result<()> {
+        // A gap is told when a batch has passed; both of these are empty.
+        self.take(&Item::Settle)?;
+        self.take(&Item::Settle)?;
+        if let Some(counters) = counters {
+            self.take(&Item::Counters(*counters))?;
+        }
+        let unplaced = self.counters.lost_ring.saturating_sub(self.sequence.missing());
+        if unplaced > 0 {
+            self.lost(unplaced, Place::Ring(0), self.last_ns)?;
+        }
+        if let Some(sink) = &mut self.sink {
+            sink.flush()?;
+        }
+        match self.recorder.take() {
+            Some(recorder) => recorder.finish(),
+            None => Ok(()),
+        }
+    }
+
+    /// The summary for people.
+    pub fn summary_text(&self) -> String {
+        let elapsed = self.last_ns.saturating_sub(self.clock.began_ns);
+        let counters = (self.counters != Counters::default()).then_some(&self.counters);
+        let mut text = self.summary.text(elapsed, self.table.len(), counters);
+        if self.undecodable > 0 {
+            text += &format!("\n{} records made no sense", self.undecodable);
+        }
+        text
+    }
+
+    /// What the kernel side counted, as far as was told.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    fn record_came(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Ok(event) = decode(bytes) else {
+            self.keep(&Item::Record(bytes))?;
+            self.undecodable += 1;
+            return self.lost(1, Place::Decode, self.last_ns);
+        };
+        let header = *event.header();
+        self.sequence.see(header.cpu, header.seq, header.mono_ns);
+        self.last_ns = self.last_ns.max(header.mono_ns);
+        // The kernel side tells of a process before its first event, unless that found no room.
+        if self.ask != Ask::Nothing && acts(&event) && !self.table.knows(header.tgid) {
+            self.look_up(header.tgid)?;
+        }
+        self.keep(&Item::Record(bytes))?;
+        let mut changes = std::mem::take(&mut self.changes);
+        self.table.apply(&event, &mut changes);
+        let result = changes.iter().try_for_each(|change| self.show(change));
+        changes.clear();
+        self.changes = changes;
+        result?;
+        match event {
+            Event::Process(_) if self.ask == Ask::Details => self.look_up(header.tgid),
+            Event::Fork(fork) => {
+                if self.select.pids.contains(&header.tgid) {
+                    self.select.pids.insert(fork.child);
+                }
+                if self.ask == Ask::Details {
+                    self.look_up(fork.child)
+                } else {
+                    Ok(())
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Asks `/proc` about a process. It may be gone: then nothing more is known of it.
+    fn look_up(&mut self, pid: u32) -> io::Result<()> {
+        let known = self.table.knows(pid);
+        self.take(&Item::Process(Described {
+            pid,
+            comm: if known { None } else { read_comm(pid) },
+            details: match self.ask {
+                Ask::Details => read_details(pid),
+                Ask::Names | Ask::Nothing => Details::default(),
+            },
+        }))
+    }
+
+    fn settle(&mut self) -> io::Result<()> {
+        let mut missing = Vec::new();
+        self.sequence.settle(|gap| missing.push(gap));
+        for gap in missing {
+            self.lost(gap.count, Place::Ring(gap.cpu), gap.before_ns)?;
+        }
+        match &mut self.sink {
+            Some(sink) => sink.flush(),
+            None => Ok(()),
+        }
+    }
+
+    /// Losses that leave no gap have no place but the time at which they were noticed.
+    fn counted(&mut self, counters: &Counters) -> io::Result<()> {
+        let before = std::mem::replace(&mut self.counters, *counters);
+        let news = [
+            (Place::Map, counters.lost_map.saturating_sub(before.lost_map)),
+            (Place::Recursion, counters.recursion.saturating_sub(before.recursion)),
+        ];
+        for (place, count) in news {
+            if count > 0 {
+                self.lost(count, place, self.last_ns)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn lost(&mut self, count: u64, place: Place, mono_ns: u64) -> io::Result<()> {
+        self.show(&Change {
+            mono_ns,
+            socket: View::default(),
+            actor: None,
+            tid: None,
+            fd: None,
+            what: What::Lost { count, place },
+        })
+    }
+
+    fn show(&mut self, change: &Change) -> io::Result<()> {
+        let life;
+        let change = match self.report {
+            Report::Trace => change,
+            Report::Life => {
+                let Some(row) = life::ended(change) else {
+                    return Ok(());
+                };
+                life = row;
+                &life
+            }
+        };
+        if !self.select.wants(change, &self.clock) {
+            return Ok(());
+        }
+        self.summary.add(change);
+        self.rows += 1;
+        match &mut self.sink {
+            Some(sink) => sink.row(change, &self.clock),
+            None => Ok(()),
+        }
+    }
+
+    fn keep(&mut self, item: &Item<'_>) -> io::Result<()> {
+        match &mut self.recorder {
+            Some(recorder) => recorder.write(item),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Did the running process do this, so that it is worth knowing?
+fn acts(event: &Event) -> bool {
+    match event {
+        Event::Socket(_)
+        | Event::Bind(_)
+        | Event::Listen(_)
+        | Event::Connect(_)
+        | Event::Accept(_)
+        | Event::Close(_)
+        | Event::Exec(_) => true,
+        Event::State(_)
+        | Event::Destroy(_)
+        | Event::Process(_)
+        | Event::Fork(_)
+        | Event::Exit(_)
+        | Event::Descriptors(_) => false,
+    }
+}

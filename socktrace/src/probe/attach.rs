@@ -1,0 +1,342 @@
+//! Loads the object with everything set, and walks the catalog.
+
+use std::{fs::File, io, path::PathBuf};
+
+use aya::{
+    Btf, Ebpf, EbpfError, EbpfLoader, include_bytes_aligned,
+    maps::{Array, HashMap, MapData, MapError, RingBuf},
+    programs::{BtfTracePoint, CgroupAttachMode, CgroupSock, Program, ProgramError, TracePoint},
+};
+use socktrace_common::config::{
+    Config, FILTER_LOCAL_PORTS, FILTER_PIDS, FILTER_REMOTE_PORTS, HAVE_COOKIE, PORT_WORDS,
+};
+use zerocopy::IntoBytes as _;
+
+use super::{
+    catalog::{Attach, CATALOG, Hook, Need},
+    offsets::{self, OffsetsError},
+};
+
+/// The kernel side, as `cargo xtask bpf` compiled it.
+static OBJECT: &[u8] = include_bytes_aligned!("../../bpf/socktrace.bpf.o");
+
+/// What to look at: set before anything is attached.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// Bits of the wanted kinds, see [`catalog::needed`](super::catalog::needed).
+    pub kinds: u32,
+    /// Only these processes, as the initial pid namespace numbers them, and their children.
+    pub pids: Option<Vec<u32>>,
+    /// Only these local ports.
+    pub local_ports: Vec<u16>,
+    /// Only these remote ports.
+    pub remote_ports: Vec<u16>,
+    /// `ONLY_IPV4` or `ONLY_IPV6`, or 0.
+    pub families: u32,
+    /// Size of the ring buffer in bytes: a power of two.
+    pub ring_bytes: u32,
+    /// Which attach points may be used.
+    pub mode: AttachMode,
+    /// Let the kernel side log.
+    pub kernel_log: bool,
+}
+
+/// Which attach points may be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum AttachMode {
+    /// Typed tracepoints, classic ones where those are refused
+    #[default]
+    Auto,
+    /// Classic tracepoints only, as on a kernel without BTF tracepoints
+    Classic,
+}
+
+/// Why nothing can be traced.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// See [`OffsetsError`].
+    #[error(transparent)]
+    Offsets(#[from] OffsetsError),
+    /// The object does not load.
+    #[error("the kernel refuses the object: {0}")]
+    Object(#[from] EbpfError),
+    /// A map cannot be used.
+    #[error("a map of the object cannot be used: {0}")]
+    Map(#[from] MapError),
+    /// The ring buffer cannot be polled.
+    #[error("the ring buffer cannot be read: {0}")]
+    Io(#[from] io::Error),
+    /// A required hook cannot be attached.
+    #[error("the hook {hook} cannot be attached: {reason}")]
+    Required {
+        /// Its name in the catalog.
+        hook: &'static str,
+        /// What the kernel said.
+        reason: String,
+        /// Whether it said so for want of privileges.
+        denied: bool,
+    },
+}
+
+/// What became of a hook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Attached as the catalog says.
+    Attached,
+    /// Attached as a classic tracepoint; why the better one was not.
+    Fallback(String),
+    /// Not attached, and why.
+    Missing(String),
+}
+
+/// The attached hooks.
+pub struct Probes {
+    pub(super) ebpf: Ebpf,
+    /// What became of each hook that was wanted.
+    pub hooks: Vec<(&'static Hook, Status)>,
+    /// Whether identities are cookies (else they are made up, see `SocketInfo::id`).
+    pub have_cookies: bool,
+}
+
+impl Probes {
+    /// Loads the object for `plan`, sets its filters and attaches what the plan needs.
+    pub fn attach(plan: &Plan) -> Result<Self, AttachError> {
+        let types = offsets::read()?;
+        let mut helpers = types.helpers;
+        if plan.mode == AttachMode::Classic {
+            // Classic programs may not ask for cookies.
+            helpers &= !HAVE_COOKIE;
+        }
+        let config = Config {
+            own_tgid: std::process::id(),
+            kinds: plan.kinds,
+            flags: plan.flags() | helpers,
+            wakeup_bytes: plan.ring_bytes / 4,
+            connect_syscall: CONNECT_SYSCALL,
+            pad: 0,
+        };
+        let btf = Btf::from_sys_fs().map_err(EbpfError::from)?;
+        let level: u8 = if plan.kernel_log { aya_log_level_debug() } else { 0 };
+        let mut ebpf = EbpfLoader::new()
+            .btf(Some(&btf))
+            .override_global("CONFIG", config.as_bytes(), true)
+            .override_global("OFFSETS", types.offsets.as_bytes(), true)
+            .override_global(aya_log::LEVEL, &level, false)
+            .map_max_entries("EVENTS", plan.ring_bytes)
+            .load(OBJECT)?;
+        plan.fill_maps(&mut ebpf)?;
+        let mut probes = Self {
+            ebpf,
+            hooks: Vec::new(),
+            have_cookies: helpers & HAVE_COOKIE != 0,
+        };
+        for hook in CATALOG {
+            if hook.kinds.iter().any(|kind| plan.kinds & kind.bit() != 0) {
+                probes.attach_hook(hook, plan.mode, &btf)?;
+            }
+        }
+        Ok(probes)
+    }
+
+    /// The ring buffer. Taken once.
+    pub fn take_ring(&mut self) -> Result<RingBuf<MapData>, AttachError> {
+        let map = self
+            .ebpf
+            .take_map("EVENTS")
+            .ok_or_else(|| MapError::InvalidName { name: "EVENTS".into() })?;
+        Ok(RingBuf::try_from(map)?)
+    }
+
+    /// The object, for its log.
+    pub fn object(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
+    }
+
+    fn attach_hook(
+        &mut self,
+        hook: &'static Hook,
+        mode: AttachMode,
+        btf: &Btf,
+    ) -> Result<(), AttachError> {
+        let classic = mode == AttachMode::Classic && hook.fallback.is_some();
+        let first = if classic {
+            Err("classic tracepoints were asked for".to_owned())
+        } else {
+            self.attach_program(hook.program, hook.attach, btf)
+                .map_err(|error| error.reason())
+        };
+        let status = match (first, hook.fallback) {
+            (Ok(()), _) => Status::Attached,
+            (Err(reason), Some(fallback)) => {
+                let (category, name) = fallback.tracepoint;
+                let attach = Attach::Tracepoint(category, name);
+                match self.attach_program(fallback.program, attach, btf) {
+                    Ok(()) => Status::Fallback(reason),
+                    Err(error) if hook.need == Need::Required => {
+                        return Err(AttachError::Required {
+                            hook: hook.name,
+                            denied: error.denied(),
+                            reason,
+                        });
+                    }
+                    Err(_) => Status::Missing(reason),
+                }
+            }
+            (Err(reason), None) => Status::Missing(reason),
+        };
+        self.hooks.push((hook, status));
+        Ok(())
+    }
+
+    fn attach_program(
+        &mut self,
+        program: &'static str,
+        attach: Attach,
+        btf: &Btf,
+    ) -> Result<(), HookError> {
+        let loaded = self
+            .ebpf
+            .program_mut(program)
+            .ok_or(HookError::NoProgram(program))?;
+        match attach {
+            Attach::TpBtf(name) => {
+                let program: &mut BtfTracePoint = loaded.try_into()?;
+                program.load(name, btf)?;
+                program.attach()?;
+            }
+            Attach::Tracepoint(category, name) => {
+                let program: &mut TracePoint = loaded.try_into()?;
+                load_once(program.load())?;
+                program.attach(category, name)?;
+            }
+            Attach::SockCreate => {
+                let root = cgroup2_root().ok_or(HookError::NoCgroup2)?;
+                let root = File::open(root).map_err(HookError::Cgroup2)?;
+                let program: &mut CgroupSock = loaded.try_into()?;
+                program.load()?;
+                // A link: others may attach theirs beside it.
+                program.attach(root, CgroupAttachMode::Single)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Every loaded program, by its name in the object.
+    pub(super) fn programs(&self) -> impl Iterator<Item = (&str, &Program)> {
+        self.ebpf.programs()
+    }
+}
+
+/// One program serves several tracepoints.
+fn load_once(result: Result<(), ProgramError>) -> Result<(), ProgramError> {
+    match result {
+        Err(ProgramError::AlreadyLoaded) => Ok(()),
+        other => other,
+    }
+}
+
+/// Number of `connect()`: asm/unistd.h.
+#[cfg(target_arch = "x86_64")]
+const CONNECT_SYSCALL: u32 = 42;
+#[cfg(target_arch = "aarch64")]
+const CONNECT_SYSCALL: u32 = 203;
+
+fn aya_log_level_debug() -> u8 {
+    // aya_log_common::Level counts from 1 (error).
+    4
+}
+
+impl Plan {
+    fn flags(&self) -> u32 {
+        let mut flags = self.families;
+        if self.pids.is_some() {
+            flags |= FILTER_PIDS;
+        }
+        if !self.local_ports.is_empty() {
+            flags |= FILTER_LOCAL_PORTS;
+        }
+        if !self.remote_ports.is_empty() {
+            flags |= FILTER_REMOTE_PORTS;
+        }
+        flags
+    }
+
+    fn fill_maps(&self, ebpf: &mut Ebpf) -> Result<(), AttachError> {
+        let missing = |name: &str| MapError::InvalidName { name: name.into() };
+        let pids = ebpf.map_mut("PIDS").ok_or_else(|| missing("PIDS"))?;
+        let mut pids = HashMap::<_, u32, u8>::try_from(pids)?;
+        for pid in self.pids.iter().flatten() {
+            pids.insert(pid, 1, 0)?;
+        }
+        let ports = ebpf.map_mut("PORTS").ok_or_else(|| missing("PORTS"))?;
+        let mut ports = Array::<_, u64>::try_from(ports)?;
+        let sides = [(0, &self.local_ports), (PORT_WORDS, &self.remote_ports)];
+        for (base, wanted) in sides {
+            for &port in wanted {
+                let word = base + u32::from(port) / 64;
+                let bits = ports.get(&word, 0)? | 1 << (port % 64);
+                ports.set(word, bits, 0)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where cgroup v2 is mounted.
+pub fn cgroup2_root() -> Option<PathBuf> {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
+    mounts.lines().find_map(|line| {
+        let mut words = line.split(' ');
+        let (_, at, kind) = (words.next()?, words.next()?, words.next()?);
+        (kind == "cgroup2").then(|| PathBuf::from(at))
+    })
+}
+
+/// Why a single hook is not there.
+#[derive(Debug, thiserror::Error)]
+enum HookError {
+    #[error("the object has no program {0}")]
+    NoProgram(&'static str),
+    #[error("cgroup v2 is not mounted")]
+    NoCgroup2,
+    #[error("the root of cgroup v2 cannot be opened: {0}")]
+    Cgroup2(#[source] io::Error),
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+}
+
+impl HookError {
+    /// What the kernel said, with the causes, on one line.
+    fn reason(&self) -> String {
+        if let Self::Program(ProgramError::LoadError { io_error, verifier_log }) = self {
+            let log = verifier_log.to_string();
+            let last = log.trim().lines().rev().find(|line| !line.starts_with("processed"));
+            return match last {
+                Some(line) => format!("the verifier refuses it: {io_error} ({line})"),
+                None => format!("the kernel refuses it: {io_error}"),
+            };
+        }
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            let more = error.to_string();
+            if !text.contains(&more) {
+                text = format!("{text}: {more}");
+            }
+            cause = error.source();
+        }
+        text
+    }
+
+    fn denied(&self) -> bool {
+        let Self::Program(error) = self else {
+            return false;
+        };
+        let io_error = match error {
+            ProgramError::LoadError { io_error, .. } => io_error,
+            ProgramError::SyscallError(error) => &error.io_error,
+            _ => return false,
+        };
+        io_error.kind() == io::ErrorKind::PermissionDenied
+    }
+}

@@ -1,0 +1,271 @@
+//! THE table of hooks: what each is attached to, since which kernel, what is lost without it.
+//!
+//! With `socktrace-ebpf/src/kernel/`, the only place that knows kernel versions.
+
+use socktrace_common::event::EventKind::{
+    self, Accept, Bind, Close, Connect, Descriptors, Destroy, Exec, Exit, Fork, Listen, Socket,
+    State,
+};
+
+/// How a program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attach {
+    /// A raw tracepoint with typed arguments (5.5 and BTF).
+    TpBtf(&'static str),
+    /// A classic tracepoint: needs a readable tracefs.
+    Tracepoint(&'static str, &'static str),
+    /// `cgroup/sock_create` at the root of cgroup v2.
+    SockCreate,
+}
+
+/// What becomes of a run in which the hook cannot be attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Nothing can be told without it.
+    Required,
+    /// One thing is lost, as the sentence says.
+    Optional(&'static str),
+}
+
+/// One hook.
+#[derive(Clone, Copy, Debug)]
+pub struct Hook {
+    /// Its name for people, in `doctor` and in metrics.
+    pub name: &'static str,
+    /// The program in the object.
+    pub program: &'static str,
+    /// What it is attached to.
+    pub attach: Attach,
+    /// The kernel that has this attach point first.
+    pub since: &'static str,
+    /// Required or optional.
+    pub need: Need,
+    /// The kinds of record it brings: it is attached if one of them is wanted.
+    pub kinds: &'static [EventKind],
+    /// A classic tracepoint that does the same, if a worse job of it.
+    pub fallback: Option<Fallback>,
+}
+
+/// What to attach where the typed tracepoint cannot be.
+#[derive(Clone, Copy, Debug)]
+pub struct Fallback {
+    /// The program in the object.
+    pub program: &'static str,
+    /// Category and name of the classic tracepoint.
+    pub tracepoint: (&'static str, &'static str),
+}
+
+/// What the fallback costs, for `doctor`.
+pub const FALLBACK_COSTS: &str = "60 ns instead of 37 for each state change, sockets without \
+    cookies, and events lost whenever another tracing program runs on the CPU";
+
+const fn syscall(
+    name: &'static str,
+    program: &'static str,
+    kinds: &'static [EventKind],
+    lost: &'static str,
+) -> Hook {
+    Hook {
+        name,
+        program,
+        attach: Attach::Tracepoint("syscalls", name),
+        since: "4.7",
+        need: Need::Optional(lost),
+        kinds,
+        fallback: None,
+    }
+}
+
+const fn typed(
+    name: &'static str,
+    since: &'static str,
+    need: Need,
+    kinds: &'static [EventKind],
+    fallback: Option<Fallback>,
+) -> Hook {
+    Hook {
+        name,
+        program: name,
+        attach: Attach::TpBtf(name),
+        since,
+        need,
+        kinds,
+        fallback,
+    }
+}
+
+/// Every hook, in the order in which they are attached: what ends a life before what begins one,
+/// so that nothing is seen to begin whose end could be missed.
+pub const CATALOG: &[Hook] = &[
+    typed(
+        "tcp_destroy_sock",
+        "5.5",
+        Need::Required,
+        &[Destroy],
+        Some(Fallback {
+            program: "tcp_destroy_sock_tp",
+            tracepoint: ("tcp", "tcp_destroy_sock"),
+        }),
+    ),
+    typed(
+        "sched_process_exit",
+        "5.5",
+        Need::Optional("sockets closed by exit are seen to end, not to be closed"),
+        &[Exit],
+        None,
+    ),
+    typed(
+        "sched_process_exec",
+        "5.5",
+        Need::Optional("a process keeps the name it had before it ran another program"),
+        &[Exec],
+        None,
+    ),
+    typed(
+        "sched_prepare_exec",
+        "6.10",
+        Need::Optional("sockets closed by exec are seen to end, not to be closed"),
+        &[Descriptors],
+        None,
+    ),
+    typed(
+        "sched_process_fork",
+        "5.5",
+        Need::Optional("children of the traced processes are not followed"),
+        &[Fork],
+        None,
+    ),
+    syscall(
+        "sys_enter_close",
+        "sys_enter_close",
+        &[Close],
+        "no close events",
+    ),
+    syscall(
+        "sys_enter_dup2",
+        "sys_enter_dup2",
+        &[Close],
+        "sockets closed by dup2 are seen to end, not to be closed",
+    ),
+    syscall(
+        "sys_enter_dup3",
+        "sys_enter_dup2",
+        &[Close],
+        "sockets closed by dup3 are seen to end, not to be closed",
+    ),
+    syscall(
+        "sys_exit_close_range",
+        "sys_exit_close_range",
+        &[Descriptors],
+        "sockets closed by close_range are seen to end, not to be closed",
+    ),
+    typed(
+        "inet_sock_set_state",
+        "5.5",
+        Need::Required,
+        &[State],
+        Some(Fallback {
+            program: "inet_sock_set_state_tp",
+            tracepoint: ("sock", "inet_sock_set_state"),
+        }),
+    ),
+    syscall(
+        "sys_exit_accept",
+        "sys_exit_accept",
+        &[Accept],
+        "accepted sockets have no owner",
+    ),
+    syscall(
+        "sys_exit_accept4",
+        "sys_exit_accept",
+        &[Accept],
+        "accepted sockets have no owner",
+    ),
+    syscall(
+        "sys_exit_connect",
+        "sys_exit_connect",
+        &[Connect],
+        "connects that fail at once (no route, no local port) are not seen",
+    ),
+    syscall(
+        "sys_exit_bind",
+        "sys_exit_bind",
+        &[Bind],
+        "no bind events",
+    ),
+    syscall(
+        "sys_exit_listen",
+        "sys_exit_listen",
+        &[Listen],
+        "no listen events with their backlog",
+    ),
+    Hook {
+        name: "sock_create",
+        program: "sock_create",
+        attach: Attach::SockCreate,
+        since: "5.7",
+        need: Need::Optional("a socket has no cookie until its first state change"),
+        kinds: &[Socket, Bind],
+        fallback: None,
+    },
+    syscall(
+        "sys_exit_socket",
+        "sys_exit_socket",
+        &[Socket],
+        "no socket events; an owner is known from connect and accept on",
+    ),
+];
+
+/// The kinds of record that a set of wanted kinds cannot do without, as bits.
+///
+/// A table that only hears half of a life tells lies: owners come from `socket`, `connect` and
+/// `accept`, ends from `destroy`, names from processes.
+pub fn needed(wanted: &[EventKind]) -> u32 {
+    let mut bits = EventKind::Process.bit();
+    for &kind in wanted {
+        let with: &[EventKind] = match kind {
+            Socket | Accept => &[Exec],
+            Bind | Listen => &[Socket, State, Exec],
+            Connect => &[Socket, State, Exec],
+            State => &[Socket, Connect, Listen, Accept, Exec],
+            Close => &[
+                Socket, Connect, Listen, Accept, State, Destroy, Descriptors, Fork, Exec, Exit,
+            ],
+            Destroy => &[Socket, Connect, Listen, Accept, State, Exec],
+            EventKind::Process | Fork | Exec | Exit | Descriptors => &[],
+        };
+        bits |= kind.bit();
+        for kind in with {
+            bits |= kind.bit();
+        }
+    }
+    // Without ends the table, and the kernel side's maps, would only grow.
+    bits | Destroy.bit() | Exit.bit()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_but_process_has_a_hook() {
+        for kind in EventKind::ALL {
+            let hooked = CATALOG.iter().any(|hook| hook.kinds.contains(&kind));
+            // A process is announced by whichever hook sees it first.
+            assert_eq!(hooked, kind != EventKind::Process, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_required_has_a_fallback() {
+        for hook in CATALOG.iter().filter(|hook| hook.need == Need::Required) {
+            assert!(hook.fallback.is_some(), "{}", hook.name);
+        }
+    }
+
+    #[test]
+    fn ends_are_always_heard() {
+        assert_ne!(needed(&[Socket]) & Destroy.bit(), 0);
+        assert_ne!(needed(&[]) & Exit.bit(), 0);
+    }
+}

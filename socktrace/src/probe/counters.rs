@@ -1,0 +1,105 @@
+//! What the kernel side counted, and what the kernel skipped.
+
+use std::{fs, os::fd::AsRawFd as _};
+
+use aya::maps::{MapError, PerCpuArray};
+use socktrace_common::{
+    counters::{Outcome, SLOTS, outcome_slot, seen_slot},
+    event::EventKind,
+};
+
+use super::Probes;
+
+/// What the kernel side counted since it was loaded, over all CPUs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Counters {
+    /// Times a hook had something to decide.
+    pub seen: u64,
+    /// Records in the ring.
+    pub emitted: u64,
+    /// Kept in kernel-side maps only.
+    pub folded: u64,
+    /// Not asked for.
+    pub filtered: u64,
+    /// Records for which the ring had no room.
+    pub lost_ring: u64,
+    /// Sockets or processes for which a map had no room.
+    pub lost_map: u64,
+    /// Runs that the kernel skipped because the program, or for a classic tracepoint any tracing
+    /// program, already ran on that CPU. Outside the sum: no program saw them.
+    pub recursion: u64,
+}
+
+impl Counters {
+    /// Everything that is known to be lost, wherever.
+    pub fn lost(&self) -> u64 {
+        self.lost_ring + self.lost_map + self.recursion
+    }
+
+    /// `seen = emitted + folded + filtered + lost`. While hooks run it can be off by those that
+    /// are between the two counts.
+    pub fn balanced(&self) -> bool {
+        self.seen
+            == self.emitted + self.folded + self.filtered + self.lost_ring + self.lost_map
+    }
+}
+
+impl Probes {
+    /// Reads the counters.
+    pub fn counters(&self) -> Result<Counters, MapError> {
+        let map = self.ebpf.map("COUNTERS").ok_or_else(|| MapError::InvalidName {
+            name: "COUNTERS".into(),
+        })?;
+        let map = PerCpuArray::<_, [u64; SLOTS]>::try_from(map)?;
+        let mut sum = Counters {
+            recursion: self.recursion_misses(),
+            ..Counters::default()
+        };
+        for cpu in map.get(&0, 0)?.iter() {
+            for kind in EventKind::ALL {
+                sum.seen += cpu[seen_slot(kind)];
+                sum.emitted += cpu[outcome_slot(kind, Outcome::Emitted)];
+                sum.folded += cpu[outcome_slot(kind, Outcome::Folded)];
+                sum.filtered += cpu[outcome_slot(kind, Outcome::Filtered)];
+                sum.lost_ring += cpu[outcome_slot(kind, Outcome::LostRing)];
+                sum.lost_map += cpu[outcome_slot(kind, Outcome::LostMap)];
+            }
+        }
+        Ok(sum)
+    }
+
+    /// The kernel's own count for each program (5.12), as `/proc/self/fdinfo` shows it.
+    fn recursion_misses(&self) -> u64 {
+        self.programs()
+            .filter_map(|(_, program)| program.fd().ok())
+            .filter_map(|fd| {
+                use std::os::fd::AsFd as _;
+                let number = fd.as_fd().as_raw_fd();
+                let text = fs::read_to_string(format!("/proc/self/fdinfo/{number}")).ok()?;
+                let line = text.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?;
+                line.trim().parse::<u64>().ok()
+            })
+            .sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_is_neither_counted_nor_lost_is_noticed() {
+        let mut counters = Counters {
+            seen: 10,
+            emitted: 5,
+            folded: 1,
+            filtered: 2,
+            lost_ring: 1,
+            lost_map: 1,
+            recursion: 7,
+        };
+        assert!(counters.balanced());
+        counters.seen += 1;
+        assert!(!counters.balanced());
+    }
+}

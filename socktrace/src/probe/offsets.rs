@@ -1,0 +1,169 @@
+//! Where the running kernel keeps what the hooks read, from its BTF.
+//!
+//! rustc emits no CO-RE relocations, so the offsets are looked up here and handed to the object as
+//! constants before it is loaded. None is compiled in.
+
+use std::fs;
+
+use btfparse::{Error, ErrorKind, Offset, Readable, TypeInformation, TypeVariant};
+use hashbrown::HashMap;
+use socktrace_common::config::{ABSENT, HAVE_COOKIE, HAVE_PT_REGS, Offsets};
+
+/// Types and layouts of the running kernel.
+pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
+
+/// Why the offsets could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum OffsetsError {
+    /// The file is not there or cannot be read.
+    #[error("the kernel's type information, {KERNEL_BTF}, cannot be read: {0}")]
+    Unreadable(String),
+    /// A field that no hook can do without.
+    #[error("the kernel's type information has no field {0}")]
+    Missing(&'static str),
+}
+
+/// What the running kernel's BTF says.
+#[derive(Clone, Debug)]
+pub struct KernelTypes {
+    /// For the object's constant `OFFSETS`.
+    pub offsets: Offsets,
+    /// `HAVE_*` of [`socktrace_common::config`]: helpers that tracing programs may call.
+    pub helpers: u32,
+}
+
+/// Registers in which the kernel keeps the number and the arguments of a system call while it
+/// runs: `struct pt_regs`, arch/*/include/asm/ptrace.h.
+#[cfg(target_arch = "x86_64")]
+const REGISTERS: [(&str, u32); 4] = [("orig_ax", 0), ("di", 0), ("si", 0), ("dx", 0)];
+#[cfg(target_arch = "aarch64")]
+const REGISTERS: [(&str, u32); 4] = [("syscallno", 0), ("orig_x0", 0), ("regs", 8), ("regs", 16)];
+
+/// Reads the running kernel's BTF. It takes a fifth of a second and some 60 MB, for a moment.
+pub fn read() -> Result<KernelTypes, OffsetsError> {
+    let bytes = fs::read(KERNEL_BTF).map_err(|error| OffsetsError::Unreadable(error.to_string()))?;
+    let types = TypeInformation::new(&Bytes(bytes))
+        .map_err(|error| OffsetsError::Unreadable(error.message().to_owned()))?;
+    let layout = Layout::new(&types);
+    Ok(KernelTypes {
+        offsets: layout.offsets()?,
+        helpers: layout.helpers(),
+    })
+}
+
+struct Bytes(Vec<u8>);
+
+impl Readable for Bytes {
+    fn read(&self, offset: u64, buffer: &mut [u8]) -> btfparse::Result<()> {
+        let from = usize::try_from(offset).unwrap_or(usize::MAX);
+        let end = from.saturating_add(buffer.len());
+        let bytes = self
+            .0
+            .get(from..end)
+            .ok_or_else(|| Error::new(ErrorKind::IOError, "the file ends early"))?;
+        buffer.copy_from_slice(bytes);
+        Ok(())
+    }
+}
+
+/// Structs by name: the library's own index mixes them with functions and variables, and `file`,
+/// `socket` and `net` are each more than one thing.
+struct Layout<'a> {
+    types: &'a TypeInformation,
+    structs: HashMap<String, u32>,
+}
+
+impl<'a> Layout<'a> {
+    fn new(types: &'a TypeInformation) -> Self {
+        let structs = types
+            .get()
+            .iter()
+            .filter(|(_, kind)| matches!(kind, TypeVariant::Struct(_)))
+            .filter_map(|(&id, _)| Some((types.name_of(id)?, id)))
+            .collect();
+        Self { types, structs }
+    }
+
+    /// A helper is there if its implementation is a function of the kernel.
+    fn helpers(&self) -> u32 {
+        let mut helpers = 0;
+        // 5.12, c5dbb89fc2ac; before, only networking programs may ask for a cookie.
+        if self.types.id_of("bpf_get_socket_ptr_cookie").is_some() {
+            helpers |= HAVE_COOKIE;
+        }
+        // 5.15, dd6e10fbd9fb.
+        if self.types.id_of("bpf_task_pt_regs").is_some() {
+            helpers |= HAVE_PT_REGS;
+        }
+        helpers
+    }
+
+    fn offsets(&self) -> Result<Offsets, OffsetsError> {
+        let [number, first, second, third] = REGISTERS;
+        let register = |(name, extra): (&'static str, u32)| {
+            self.find("pt_regs", name)
+                .map(|offset| offset + extra)
+                .ok_or(OffsetsError::Missing("struct pt_regs"))
+        };
+        Ok(Offsets {
+            sock_family: self.get("sock", "__sk_common.skc_family")?,
+            sock_state: self.get("sock", "__sk_common.skc_state")?,
+            sock_daddr: self.get("sock", "__sk_common.skc_daddr")?,
+            sock_rcv_saddr: self.get("sock", "__sk_common.skc_rcv_saddr")?,
+            sock_v6_daddr: self.get("sock", "__sk_common.skc_v6_daddr")?,
+            sock_v6_rcv_saddr: self.get("sock", "__sk_common.skc_v6_rcv_saddr")?,
+            sock_dport: self.get("sock", "__sk_common.skc_dport")?,
+            sock_num: self.get("sock", "__sk_common.skc_num")?,
+            inet_sport: self.get("inet_sock", "inet_sport")?,
+            sock_net: self.get("sock", "__sk_common.skc_net.net")?,
+            net_inum: self.get("net", "ns.inum")?,
+            sock_cookie: self.get("sock", "__sk_common.skc_cookie")?,
+            sock_protocol: self.get("sock", "sk_protocol")?,
+            sock_type: self.get("sock", "sk_type")?,
+            sock_err: self.get("sock", "sk_err")?,
+            sock_flags: self.get("sock", "__sk_common.skc_flags")?,
+            sock_socket: self.get("sock", "sk_socket")?,
+            sock_ino: self.or_absent("sock", "sk_ino"),
+            socket_inode: self.get("socket_alloc", "vfs_inode.i_ino")?,
+            socket_sk: self.get("socket", "sk")?,
+            tcp_bytes_acked: self.get("tcp_sock", "bytes_acked")?,
+            tcp_bytes_received: self.get("tcp_sock", "bytes_received")?,
+            task_tgid: self.get("task_struct", "tgid")?,
+            task_group_leader: self.get("task_struct", "group_leader")?,
+            task_comm: self.get("task_struct", "comm")?,
+            task_files: self.get("task_struct", "files")?,
+            task_signal: self.get("task_struct", "signal")?,
+            task_start_boottime: self.get("task_struct", "start_boottime")?,
+            signal_live: self.get("signal_struct", "live")?,
+            files_fdt: self.get("files_struct", "fdt")?,
+            fdt_max_fds: self.get("fdtable", "max_fds")?,
+            fdt_fd: self.get("fdtable", "fd")?,
+            fdt_open_fds: self.get("fdtable", "open_fds")?,
+            fdt_close_on_exec: self.get("fdtable", "close_on_exec")?,
+            file_inode: self.get("file", "f_inode")?,
+            file_private_data: self.get("file", "private_data")?,
+            file_ref: self.or_absent("file", "f_ref"),
+            file_count: self.or_absent("file", "f_count"),
+            inode_mode: self.get("inode", "i_mode")?,
+            regs_syscall: register(number)?,
+            regs_args: [register(first)?, register(second)?, register(third)?],
+        })
+    }
+
+    fn get(&self, kind: &str, path: &'static str) -> Result<u32, OffsetsError> {
+        self.find(kind, path).ok_or(OffsetsError::Missing(path))
+    }
+
+    fn or_absent(&self, kind: &str, path: &str) -> u32 {
+        self.find(kind, path).unwrap_or(ABSENT)
+    }
+
+    /// Offset in bytes; `None` for a field that is not there, or that is a bit field.
+    fn find(&self, kind: &str, path: &str) -> Option<u32> {
+        let &id = self.structs.get(kind)?;
+        match self.types.offset_of(id, path).ok()?.1 {
+            Offset::ByteOffset(bytes) => Some(bytes),
+            Offset::BitOffsetAndSize(..) => None,
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! The vocabulary of the kernel tests: a namespace, a script that triggers, rows that are expected.
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Command, Output},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use serde_json::Value;
+
+/// Beginning of every script: what scripts print with `say` is compared with what is traced.
+const PRELUDE: &str = r"
+import socket, os, sys, json, time, struct, errno, select, signal
+def cookie(s): return struct.unpack('=Q', s.getsockopt(socket.SOL_SOCKET, 57, 8))[0]
+def say(**facts): print(json.dumps(facts), flush=True)
+def listener(family=socket.AF_INET, address='127.0.0.1', backlog=16):
+    s = socket.socket(family); s.bind((address, 0)); s.listen(backlog); return s
+def pair(l):
+    c = socket.socket(l.family); c.connect(l.getsockname()); a, _ = l.accept(); return c, a
+";
+
+/// A network namespace with loopback up, gone when it is dropped.
+pub struct Netns {
+    name: String,
+}
+
+impl Netns {
+    pub fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("socktrace-{}-{next}", std::process::id());
+        run(Command::new("ip").args(["netns", "add", &name]));
+        let netns = Self { name };
+        netns.sh("ip link set lo up");
+        netns
+    }
+
+    /// A command that runs in the namespace. Not by `ip netns exec`, which would hide tracefs.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/run/netns/{}", self.name)).arg(program);
+        command
+    }
+
+    /// Runs a shell command that must succeed; its output.
+    pub fn sh(&self, script: &str) -> String {
+        run(self.command("sh").args(["-c", script]))
+    }
+
+    /// Traces a python script from its first socket to its last.
+    pub fn trace(&self, script: &str) -> Trace {
+        self.trace_with(&[], script)
+    }
+
+    /// The same with more options of `trace`.
+    pub fn trace_with(&self, options: &[&str], script: &str) -> Trace {
+        let output = self
+            .command(socktrace().to_str().unwrap())
+            .args(["trace", "-o", "json"])
+            .args(options)
+            .args(["--", "python3", "-c", &format!("{PRELUDE}\n{script}")])
+            .output()
+            .unwrap();
+        Trace::new(&output)
+    }
+}
+
+impl Drop for Netns {
+    fn drop(&mut self) {
+        let status = Command::new("ip").args(["netns", "del", &self.name]).status();
+        assert!(status.is_ok_and(|status| status.success()) || std::thread::panicking());
+    }
+}
+
+/// What a script said and what was traced.
+pub struct Trace {
+    pub rows: Vec<Row>,
+    facts: Vec<Value>,
+    pub stderr: String,
+}
+
+impl Trace {
+    fn new(output: &Output) -> Self {
+        let stderr = String::from_utf8(output.stderr.clone()).unwrap();
+        assert!(output.status.success(), "{}: {stderr}", output.status);
+        let stdout = String::from_utf8(output.stdout.clone()).unwrap();
+        let lines = stdout.lines().map(|line| serde_json::from_str::<Value>(line).expect(line));
+        let (rows, facts): (Vec<_>, Vec<_>) = lines.partition(|line| line.get("schema").is_some());
+        let trace = Self {
+            rows: rows.into_iter().map(Row).collect(),
+            facts,
+            stderr,
+        };
+        assert!(trace.of("lost").is_empty(), "{}", trace.stderr);
+        let ledger = trace.stderr.lines().find(|line| line.contains("kernel: seen"));
+        assert!(ledger.is_some_and(|ledger| ledger.contains(" = emitted ")), "{}", trace.stderr);
+        trace
+    }
+
+    /// What the script said under this name.
+    #[track_caller]
+    pub fn said(&self, name: &str) -> i64 {
+        let fact = self.facts.iter().find_map(|fact| fact.get(name)?.as_i64());
+        fact.unwrap_or_else(|| panic!("the script did not say {name}: {:?}", self.facts))
+    }
+
+    /// Rows of one kind.
+    pub fn of(&self, event: &str) -> Vec<&Row> {
+        self.rows.iter().filter(|row| row.text("event") == Some(event)).collect()
+    }
+
+    /// The rows of the socket whose cookie the script said under this name.
+    #[track_caller]
+    pub fn socket(&self, name: &str) -> Life<'_> {
+        let cookie = self.said(name);
+        let rows: Vec<_> = self.rows.iter().filter(|row| row.number("cookie") == Some(cookie)).collect();
+        assert!(!rows.is_empty(), "no rows for {name}, cookie {cookie}");
+        Life { rows }
+    }
+}
+
+/// A row.
+#[derive(Debug)]
+pub struct Row(Value);
+
+impl Row {
+    pub fn text(&self, key: &str) -> Option<&str> {
+        self.0.get(key)?.as_str()
+    }
+
+    pub fn number(&self, key: &str) -> Option<i64> {
+        self.0.get(key)?.as_i64()
+    }
+
+    /// Asserts that the key is there and says nothing.
+    #[track_caller]
+    pub fn expect_null(&self, key: &str) -> &Self {
+        assert_eq!(self.0.get(key), Some(&Value::Null), "{key} of {self:?}");
+        self
+    }
+
+    /// Asserts what a key says.
+    #[track_caller]
+    pub fn expect(&self, key: &str, value: impl Into<Value>) -> &Self {
+        assert_eq!(self.0.get(key), Some(&value.into()), "{key} of {self:?}");
+        self
+    }
+
+    /// `event`, or what tells it from others of its kind: `state` rows as `old>new`, failures
+    /// with their errno, closes with their cause.
+    fn gist(&self) -> String {
+        let event = self.text("event").unwrap_or("?");
+        match event {
+            "state" => {
+                let word = |key| self.text(key).unwrap_or("?");
+                format!("{}>{}", word("old"), word("new"))
+            }
+            "close" => format!("close:{}", self.text("by").unwrap_or("?")),
+            _ => match self.text("error") {
+                Some(error) => format!("{event}:{error}"),
+                None => event.to_owned(),
+            },
+        }
+    }
+}
+
+/// The rows of one socket.
+#[derive(Debug)]
+pub struct Life<'a> {
+    pub rows: Vec<&'a Row>,
+}
+
+impl<'a> Life<'a> {
+    /// Asserts what happened to it, in order.
+    #[track_caller]
+    pub fn expect(&self, gists: &str) -> &Self {
+        let seen: Vec<_> = self.rows.iter().map(|row| row.gist()).collect();
+        let expected: Vec<_> = gists.split_whitespace().collect();
+        assert_eq!(seen, expected);
+        self
+    }
+
+    /// Its only row with this gist, or of this kind.
+    #[track_caller]
+    pub fn row(&self, gist: &str) -> &'a Row {
+        let fits = |row: &&&Row| row.gist() == gist || row.text("event") == Some(gist);
+        let rows: Vec<_> = self.rows.iter().filter(fits).collect();
+        assert_eq!(rows.len(), 1, "rows {gist} among {:?}", self.rows);
+        rows[0]
+    }
+
+    /// Asserts what every row says.
+    #[track_caller]
+    pub fn all(&self, key: &str, value: impl Into<Value> + Clone) -> &Self {
+        for row in &self.rows {
+            row.expect(key, value.clone());
+        }
+        self
+    }
+}
+
+/// The program under test.
+pub fn socktrace() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_socktrace"))
+}
+
+/// Runs a command that must succeed; its output.
+#[track_caller]
+pub fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}{}",
+        output.status,
+        text(&output.stdout),
+        text(&output.stderr)
+    );
+    text(&output.stdout)
+}
+
+/// The inode number of a namespace's file.
+pub fn inode(path: &str) -> i64 {
+    use std::os::unix::fs::MetadataExt as _;
+    i64::try_from(fs::metadata(path).unwrap().ino()).unwrap()
+}

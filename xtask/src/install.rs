@@ -1,0 +1,155 @@
+//! `cargo xtask install`: what the other commands need and this machine lacks.
+//!
+//! Packages come from Debian's apt. Elsewhere the commands say by name what is missing.
+
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{
+    linker,
+    toolchain::{Toolchain, llvm_major},
+    util::{as_root, cargo, find, on_system, output, run},
+};
+
+/// Debian's package, and a program in it that tells that it is there.
+const FOR_TESTS: [(&str, &str); 9] = [
+    ("apache2-utils", "ab"),
+    ("bpftool", "bpftool"),
+    ("iproute2", "ip"),
+    ("libbpf-tools", "tcplife"),
+    ("nginx-light", "nginx"),
+    ("procps", "ps"),
+    ("python3", "python3"),
+    ("strace", "strace"),
+    ("util-linux", "setpriv"),
+];
+
+const NEXTEST: (&str, &str) = ("cargo-nextest", "0.9.143");
+const DENY: (&str, &str) = ("cargo-deny", "0.20.2");
+
+/// The compiler of Debian 12 that is new enough, its sources and its clippy.
+const COMPILER: [&str; 4] = ["cargo-web", "rust-web-clippy", "rust-web-src", "rustc-web"];
+
+/// apt with two cares: no question is asked, and no service starts because its program was
+/// installed. The policy file is Debian's own way to say so; one that is there already stays.
+const APT: &str = r#"
+set -e
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    trap 'rm -f "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' > "$policy"
+    chmod 755 "$policy"
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update --quiet --quiet
+apt-get install --yes --quiet --quiet --no-install-recommends -o DPkg::Lock::Timeout=120 "$@"
+"#;
+
+pub(crate) fn everything() -> Result<()> {
+    let packages = FOR_TESTS.map(|(package, _)| package).join(" ");
+    eprintln!(
+        "what is not here yet is installed:\n  \
+         kernel side: {} and the LLVM they use, by apt; bpf-linker, by cargo\n  \
+         tests: {packages}, by apt; {}, by cargo\n  \
+         checks: {}, by cargo",
+        COMPILER.join(" "),
+        NEXTEST.0,
+        DENY.0
+    );
+    kernel_side()?;
+    for_tests()?;
+    for_checks()?;
+    eprintln!("all that the tasks need is installed");
+    Ok(())
+}
+
+/// A compiler for the kernel side, where no complete one is here yet.
+pub(crate) fn kernel_side() -> Result<()> {
+    let Err(lacking) = Toolchain::find(None) else {
+        return Ok(());
+    };
+    if find("apt-get").is_none() {
+        bail!(
+            "only Debian's packages are known here; elsewhere `rustup toolchain install nightly \
+             --component rust-src --component clippy` and a bpf-linker for its LLVM do it\n{lacking:#}"
+        );
+    }
+    apt(&COMPILER)?;
+    // Debian moves to newer compilers with time: the rest follows the one that came.
+    let llvm = llvm_major(&output(Command::new("/usr/bin/rustc").arg("-vV"))?)?;
+    let (tools, headers) = (format!("llvm-{llvm}"), format!("llvm-{llvm}-dev"));
+    apt(&[&tools, &headers, "libzstd-dev", "zlib1g-dev"])?;
+    if linker::find_for(llvm).is_err() {
+        run(&mut linker::install(llvm))?;
+    }
+    Toolchain::find(None)
+        .map(drop)
+        .context("installed, and still not complete")
+}
+
+/// The programs that the tests start, and cargo-nextest.
+pub(crate) fn for_tests() -> Result<()> {
+    let packages: Vec<&str> = FOR_TESTS
+        .iter()
+        .filter(|(_, program)| !on_system(program))
+        .map(|&(package, _)| package)
+        .collect();
+    if !packages.is_empty() {
+        apt(&packages)?;
+    }
+    if packages.contains(&"nginx-light") {
+        // The tests start their own: nobody asked for a web server after the next boot.
+        run(as_root("update-rc.d")?.args(["nginx", "disable"]))?;
+    }
+    cargo_tool(NEXTEST)
+}
+
+/// What `cargo xtask ci` needs beyond compilers and tests.
+pub(crate) fn for_checks() -> Result<()> {
+    cargo_tool(DENY)
+}
+
+/// By name, all that the tests need and `is_there` does not find.
+pub(crate) fn missing_for_tests(is_there: impl Fn(&str) -> bool) -> Vec<&'static str> {
+    FOR_TESTS
+        .iter()
+        .map(|&(_, program)| program)
+        .chain([NEXTEST.0])
+        .filter(|program| !is_there(program))
+        .collect()
+}
+
+fn apt(packages: &[&str]) -> Result<()> {
+    if find("apt-get").is_none() {
+        bail!(
+            "install by your system's own means what Debian calls {}",
+            packages.join(", ")
+        );
+    }
+    eprintln!("installing with apt: {}", packages.join(" "));
+    let status = as_root("sh")?
+        .args(["-c", APT, "apt"])
+        .args(packages)
+        .status()
+        .context("cannot start apt")?;
+    if !status.success() {
+        bail!(
+            "apt could not install {}; what it said is above",
+            packages.join(", ")
+        );
+    }
+    Ok(())
+}
+
+fn cargo_tool((tool, version): (&str, &str)) -> Result<()> {
+    if find(tool).is_some() {
+        return Ok(());
+    }
+    // Compiled for use now and then: half the minutes of a release build with its LTO.
+    run(cargo("install")
+        .args([tool, "--version", version, "--locked"])
+        .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
+        .env("CARGO_PROFILE_RELEASE_LTO", "off")
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"))
+}

@@ -1,0 +1,94 @@
+//! `cargo xtask`: everything that a developer of socktrace does more than once.
+//!
+//! Each command has a file of its own, and that file says how it is done.
+
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::print_stderr,
+    reason = "a developer's tool tells its progress where cargo does"
+)]
+
+mod util;
+
+mod linker;
+mod toolchain;
+
+mod record;
+mod sources;
+
+mod install;
+
+mod bpf;
+mod run;
+mod test;
+
+mod ci;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// The tasks of socktrace's developers
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build socktrace and run it as root, through sudo where needed: `cargo xtask run -- trace`
+    Run {
+        /// Handed to socktrace as they are
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+    /// Run all tests, those that need root and a kernel too
+    Test {
+        /// Install what the tests need first
+        #[arg(long)]
+        install: bool,
+        /// Handed to `cargo nextest run`: a part of a test's name, or any of its options
+        #[arg(last = true)]
+        args: Vec<OsString>,
+    },
+    /// Everything that must hold before a change goes in, in order, up to the first failure
+    Ci {
+        /// Install what the steps need first
+        #[arg(long)]
+        install: bool,
+    },
+    /// Compile the kernel side into the object that is kept in the tree
+    Bpf {
+        /// Only say whether the tree's object is what the sources give
+        #[arg(long)]
+        check: bool,
+        /// Install the compiler and the linker first
+        #[arg(long)]
+        install: bool,
+    },
+    /// Install what the other commands need, and list it
+    Install,
+}
+
+fn main() -> ExitCode {
+    match dispatch(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<()> {
+    match command {
+        Command::Run { args } => run::run(&args),
+        Command::Test { install, args } => test::test(install, &args),
+        Command::Ci { install } => ci::ci(install),
+        Command::Bpf { check, install } => bpf::bpf(check, install),
+        Command::Install => install::everything(),
+    }
+}
