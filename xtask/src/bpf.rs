@@ -5,6 +5,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -14,10 +15,10 @@ use crate::{
     record::{Record, object},
     sources,
     toolchain::Toolchain,
-    util::{cargo_home, run, target_dir, workspace},
+    util::{cargo_home, output, run, target_dir, workspace},
 };
 
-pub(crate) const TARGET: &str = "bpfel-unknown-none";
+const TARGET: &str = "bpfel-unknown-none";
 
 const RUSTC_FLAGS: [&str; 3] = [
     // One object for every machine: aya would take the architecture of the one that compiles.
@@ -111,32 +112,12 @@ fn check() -> Result<()> {
 
 /// The bytes of the object, fresh from the sources.
 fn compile(toolchain: &Toolchain) -> Result<Vec<u8>> {
-    let target_dir = target_dir().join("bpf");
-    // The remapping below wants the folders of the registry to be there.
-    run(toolchain
-        .cargo("fetch")?
-        .args(["--quiet", "--locked", "--target", TARGET]))?;
-    let mut build = toolchain.cargo("build")?;
-    build
-        .args([
-            "--release",
-            "--locked",
-            "--package",
-            "socktrace-ebpf",
-            "--bin",
-            "socktrace",
-        ])
-        .args(["--target", TARGET, "-Z", "build-std=core"])
-        .args(PROFILE.iter().flat_map(|setting| ["--config", setting]))
-        .arg("--target-dir")
-        .arg(&target_dir)
-        .env(
-            "CARGO_ENCODED_RUSTFLAGS",
-            rustc_flags(toolchain)?.join("\x1f"),
-        );
-    run(&mut build)?;
+    run(cargo(toolchain, "build")?.args(["--bin", "socktrace"]))?;
 
-    let built = target_dir.join(TARGET).join("release/socktrace");
+    let built = target_dir()
+        .join("bpf")
+        .join(TARGET)
+        .join("release/socktrace");
     let stripped = built.with_extension("bpf.o");
     // DWARF is nine tenths of the object, and neither kernel nor loader reads it: BTF stays.
     run(toolchain
@@ -145,6 +126,29 @@ fn compile(toolchain: &Toolchain) -> Result<Vec<u8>> {
         .arg(&built)
         .arg(&stripped))?;
     fs::read(&stripped).with_context(|| format!("cannot read {}", stripped.display()))
+}
+
+/// A cargo command over the kernel side. What the host runs for it, macros and build scripts, is
+/// most of the work: it is compiled once for all such commands, as they differ in nothing here.
+pub(crate) fn cargo(toolchain: &Toolchain, subcommand: &str) -> Result<Command> {
+    // The remapping of paths wants the folders of the registry to be there.
+    output(
+        toolchain
+            .cargo("fetch")?
+            .args(["--quiet", "--locked", "--target", TARGET]),
+    )?;
+    let mut cargo = toolchain.cargo(subcommand)?;
+    cargo
+        .args(["--release", "--locked", "--package", "socktrace-ebpf"])
+        .args(["--target", TARGET, "-Z", "build-std=core"])
+        .args(PROFILE.iter().flat_map(|setting| ["--config", setting]))
+        .arg("--target-dir")
+        .arg(target_dir().join("bpf"))
+        .env(
+            "CARGO_ENCODED_RUSTFLAGS",
+            rustc_flags(toolchain)?.join("\x1f"),
+        );
+    Ok(cargo)
 }
 
 fn rustc_flags(toolchain: &Toolchain) -> Result<Vec<String>> {

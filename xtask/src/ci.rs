@@ -11,7 +11,7 @@ use crate::{
     record::Record,
     test,
     toolchain::Toolchain,
-    util::{cargo, find, run, target_dir},
+    util::{cargo, find, run},
 };
 
 type Step = (&'static str, fn() -> Result<()>);
@@ -75,23 +75,10 @@ fn clippy() -> Result<()> {
         .args(["--", "-D", "warnings"]))
 }
 
-/// Apart from the object's own build, whose dependencies clippy would compile anew each time.
 fn clippy_bpf() -> Result<()> {
     let recorded = Record::read()?.map(|it| it.tools);
     let toolchain = Toolchain::find(recorded.as_ref())?;
-    let mut clippy = toolchain.cargo("clippy")?;
-    clippy
-        .args(["--locked", "--package", "socktrace-ebpf"])
-        .args([
-            "--target",
-            bpf::TARGET,
-            "-Z",
-            "build-std=core",
-            "--target-dir",
-        ])
-        .arg(target_dir().join("bpf-clippy"))
-        .args(["--", "-D", "warnings"]);
-    run(&mut clippy)
+    run(bpf::cargo(&toolchain, "clippy")?.args(["--", "-D", "warnings"]))
 }
 
 fn deny() -> Result<()> {

@@ -13,7 +13,7 @@ use serde_json::Value;
 const PRELUDE: &str = r"
 import socket, os, sys, json, time, struct, errno, select, signal
 def cookie(s): return struct.unpack('=Q', s.getsockopt(socket.SOL_SOCKET, 57, 8))[0]
-def say(**facts): print(json.dumps(facts), flush=True)
+def say(**facts): os.write(1, json.dumps(facts).encode() + b'\n')
 def listener(family=socket.AF_INET, address='127.0.0.1', backlog=16):
     s = socket.socket(family); s.bind((address, 0)); s.listen(backlog); return s
 def pair(l):
@@ -21,12 +21,12 @@ def pair(l):
 ";
 
 /// A network namespace with loopback up, gone when it is dropped.
-pub struct Netns {
+pub(crate) struct Netns {
     name: String,
 }
 
 impl Netns {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let next = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("socktrace-{}-{next}", std::process::id());
@@ -36,25 +36,30 @@ impl Netns {
         netns
     }
 
+    /// Its name under `/run/netns`.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// A command that runs in the namespace. Not by `ip netns exec`, which would hide tracefs.
-    pub fn command(&self, program: &str) -> Command {
+    pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net=/run/netns/{}", self.name)).arg(program);
         command
     }
 
     /// Runs a shell command that must succeed; its output.
-    pub fn sh(&self, script: &str) -> String {
+    pub(crate) fn sh(&self, script: &str) -> String {
         run(self.command("sh").args(["-c", script]))
     }
 
     /// Traces a python script from its first socket to its last.
-    pub fn trace(&self, script: &str) -> Trace {
+    pub(crate) fn trace(&self, script: &str) -> Trace {
         self.trace_with(&[], script)
     }
 
     /// The same with more options of `trace`.
-    pub fn trace_with(&self, options: &[&str], script: &str) -> Trace {
+    pub(crate) fn trace_with(&self, options: &[&str], script: &str) -> Trace {
         let output = self
             .command(socktrace().to_str().unwrap())
             .args(["trace", "-o", "json"])
@@ -74,10 +79,10 @@ impl Drop for Netns {
 }
 
 /// What a script said and what was traced.
-pub struct Trace {
-    pub rows: Vec<Row>,
+pub(crate) struct Trace {
+    pub(crate) rows: Vec<Row>,
     facts: Vec<Value>,
-    pub stderr: String,
+    pub(crate) stderr: String,
 }
 
 impl Trace {
@@ -100,19 +105,19 @@ impl Trace {
 
     /// What the script said under this name.
     #[track_caller]
-    pub fn said(&self, name: &str) -> i64 {
+    pub(crate) fn said(&self, name: &str) -> i64 {
         let fact = self.facts.iter().find_map(|fact| fact.get(name)?.as_i64());
         fact.unwrap_or_else(|| panic!("the script did not say {name}: {:?}", self.facts))
     }
 
     /// Rows of one kind.
-    pub fn of(&self, event: &str) -> Vec<&Row> {
+    pub(crate) fn of(&self, event: &str) -> Vec<&Row> {
         self.rows.iter().filter(|row| row.text("event") == Some(event)).collect()
     }
 
     /// The rows of the socket whose cookie the script said under this name.
     #[track_caller]
-    pub fn socket(&self, name: &str) -> Life<'_> {
+    pub(crate) fn socket(&self, name: &str) -> Life<'_> {
         let cookie = self.said(name);
         let rows: Vec<_> = self.rows.iter().filter(|row| row.number("cookie") == Some(cookie)).collect();
         assert!(!rows.is_empty(), "no rows for {name}, cookie {cookie}");
@@ -122,27 +127,27 @@ impl Trace {
 
 /// A row.
 #[derive(Debug)]
-pub struct Row(Value);
+pub(crate) struct Row(Value);
 
 impl Row {
-    pub fn text(&self, key: &str) -> Option<&str> {
+    pub(crate) fn text(&self, key: &str) -> Option<&str> {
         self.0.get(key)?.as_str()
     }
 
-    pub fn number(&self, key: &str) -> Option<i64> {
+    pub(crate) fn number(&self, key: &str) -> Option<i64> {
         self.0.get(key)?.as_i64()
     }
 
     /// Asserts that the key is there and says nothing.
     #[track_caller]
-    pub fn expect_null(&self, key: &str) -> &Self {
+    pub(crate) fn expect_null(&self, key: &str) -> &Self {
         assert_eq!(self.0.get(key), Some(&Value::Null), "{key} of {self:?}");
         self
     }
 
     /// Asserts what a key says.
     #[track_caller]
-    pub fn expect(&self, key: &str, value: impl Into<Value>) -> &Self {
+    pub(crate) fn expect(&self, key: &str, value: impl Into<Value>) -> &Self {
         assert_eq!(self.0.get(key), Some(&value.into()), "{key} of {self:?}");
         self
     }
@@ -167,15 +172,20 @@ impl Row {
 
 /// The rows of one socket.
 #[derive(Debug)]
-pub struct Life<'a> {
-    pub rows: Vec<&'a Row>,
+pub(crate) struct Life<'a> {
+    pub(crate) rows: Vec<&'a Row>,
 }
 
 impl<'a> Life<'a> {
+    /// What happened to it, in order.
+    pub(crate) fn gists(&self) -> impl Iterator<Item = String> {
+        self.rows.iter().map(|row| row.gist())
+    }
+
     /// Asserts what happened to it, in order.
     #[track_caller]
-    pub fn expect(&self, gists: &str) -> &Self {
-        let seen: Vec<_> = self.rows.iter().map(|row| row.gist()).collect();
+    pub(crate) fn expect(&self, gists: &str) -> &Self {
+        let seen: Vec<_> = self.gists().collect();
         let expected: Vec<_> = gists.split_whitespace().collect();
         assert_eq!(seen, expected);
         self
@@ -183,7 +193,7 @@ impl<'a> Life<'a> {
 
     /// Its only row with this gist, or of this kind.
     #[track_caller]
-    pub fn row(&self, gist: &str) -> &'a Row {
+    pub(crate) fn row(&self, gist: &str) -> &'a Row {
         let fits = |row: &&&Row| row.gist() == gist || row.text("event") == Some(gist);
         let rows: Vec<_> = self.rows.iter().filter(fits).collect();
         assert_eq!(rows.len(), 1, "rows {gist} among {:?}", self.rows);
@@ -192,7 +202,7 @@ impl<'a> Life<'a> {
 
     /// Asserts what every row says.
     #[track_caller]
-    pub fn all(&self, key: &str, value: impl Into<Value> + Clone) -> &Self {
+    pub(crate) fn all(&self, key: &str, value: impl Into<Value> + Clone) -> &Self {
         for row in &self.rows {
             row.expect(key, value.clone());
         }
@@ -201,13 +211,13 @@ impl<'a> Life<'a> {
 }
 
 /// The program under test.
-pub fn socktrace() -> PathBuf {
+pub(crate) fn socktrace() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_socktrace"))
 }
 
 /// Runs a command that must succeed; its output.
 #[track_caller]
-pub fn run(command: &mut Command) -> String {
+pub(crate) fn run(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(
@@ -221,7 +231,7 @@ pub fn run(command: &mut Command) -> String {
 }
 
 /// The inode number of a namespace's file.
-pub fn inode(path: &str) -> i64 {
+pub(crate) fn inode(path: &str) -> i64 {
     use std::os::unix::fs::MetadataExt as _;
     i64::try_from(fs::metadata(path).unwrap().ino()).unwrap()
 }
