@@ -29,10 +29,11 @@ const RUSTC_FLAGS: [&str; 3] = [
 ];
 
 /// Said here, so that a change for the user side's sake does not reach the object.
-const PROFILE: [&str; 4] = [
+const PROFILE: [&str; 5] = [
     "profile.release.codegen-units=1",
     "profile.release.lto=false",
     "profile.release.opt-level=3",
+    "profile.release.overflow-checks=false",
     "profile.release.strip=false",
 ];
 

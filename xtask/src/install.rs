@@ -7,8 +7,9 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
+    compiler::llvm_major,
     linker,
-    toolchain::{Toolchain, llvm_major},
+    toolchain::Toolchain,
     util::{as_root, cargo, find, on_system, output, run},
 };
 

@@ -10,6 +10,7 @@
 
 mod util;
 
+mod compiler;
 mod linker;
 mod toolchain;
 

@@ -5,8 +5,8 @@ use std::{ffi::OsString, process::Command};
 use anyhow::{Result, bail};
 
 use crate::{
+    compiler::field,
     install,
-    toolchain::field,
     util::{cargo, find, is_root, output, run},
 };
 
@@ -21,6 +21,9 @@ pub(crate) fn test(install: bool, args: &[OsString]) -> Result<()> {
             missing.join(", ")
         );
     }
+    if !is_root() && find("sudo").is_none() {
+        bail!("the kernel tests need root and there is no sudo: run the same command as root");
+    }
     // Who names tests wants those. Doc tests run first: the end of the output is then nextest's.
     if args.is_empty() {
         run(cargo("test").args([
@@ -34,16 +37,22 @@ pub(crate) fn test(install: bool, args: &[OsString]) -> Result<()> {
     if is_root() {
         return run(nextest().args(args));
     }
-    if find("sudo").is_none() {
-        bail!("the kernel tests need root and there is no sudo: run the same command as root");
-    }
-    run(nextest().args(["--profile", "unprivileged"]).args(args))?;
+    run(&mut part("unprivileged", args))?;
     // Asked now, as nextest gives its tests no terminal to ask on.
     run(Command::new("sudo").arg("--validate"))?;
-    run(nextest()
-        .args(["--profile", "privileged"])
-        .args(args)
-        .env(runner_variable()?, "sudo --preserve-env"))
+    run(part("privileged", args).env(runner_variable()?, "sudo --preserve-env"))
+}
+
+/// The tests of one profile of .config/nextest.toml. A name that a person gives need not be in
+/// both parts.
+fn part(profile: &str, args: &[OsString]) -> Command {
+    let mut part = nextest();
+    part.args(["--profile", profile]);
+    if !args.is_empty() {
+        part.args(["--no-tests", "warn"]);
+    }
+    part.args(args);
+    part
 }
 
 fn nextest() -> Command {

@@ -51,10 +51,9 @@ pub(super) fn run(
             rows: count.unwrap_or(u64::MAX),
         };
         let outcome = stop
-            .listen(&mut ring, &mut pipeline, &probes, child.as_mut(), &mut status)
+            .listen(&mut ring, &mut pipeline, &mut probes, child.as_mut(), &mut status)
             .await
             .and_then(|()| pipeline.finish(probes.counters().ok().as_ref()));
-        drop(probes);
         finish(outcome, &pipeline, status)
     })
 }
@@ -71,7 +70,7 @@ impl Stop {
         mut self,
         ring: &mut Ring,
         pipeline: &mut Pipeline,
-        probes: &Probes,
+        probes: &mut Probes,
         mut child: Option<&mut Child>,
         status: &mut u8,
     ) -> io::Result<()> {
@@ -81,8 +80,9 @@ impl Stop {
         counting.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let timeout = sleep(self.after.unwrap_or(Duration::MAX / 4));
         tokio::pin!(timeout);
-        if let Some(child) = &mut child {
-            child.release();
+        match &mut child {
+            Some(child) => child.release(),
+            None => tell("following TCP sockets; Ctrl-C ends with a summary"),
         }
         let mut stopping = false;
         while !stopping && pipeline.rows < self.rows {
@@ -100,6 +100,10 @@ impl Stop {
                     stopping = true;
                 }
             }
+            if stopping {
+                // First, so that what is drained is all there will be and the books are closed.
+                probes.detach();
+            }
             drain(ring, pipeline, self.rows, stopping)?;
             if let Some(log) = &mut self.log {
                 log.flush();
@@ -107,6 +111,11 @@ impl Stop {
         }
         Ok(())
     }
+}
+
+#[allow(clippy::print_stderr, reason = "that is where it belongs")]
+fn tell(message: &str) {
+    eprintln!("socktrace: {message}");
 }
 
 /// Takes what is there. The last time, all of it: what was seen before the end is shown.

@@ -96,6 +96,8 @@ pub struct Probes {
     pub hooks: Vec<(&'static Hook, Status)>,
     /// Whether identities are cookies (else they are made up, see `SocketInfo::id`).
     pub have_cookies: bool,
+    /// Runs that the kernel skipped, of programs that are detached.
+    pub(super) recursion: u64,
 }
 
 impl Probes {
@@ -129,6 +131,7 @@ impl Probes {
             ebpf,
             hooks: Vec::new(),
             have_cookies: helpers & HAVE_COOKIE != 0,
+            recursion: 0,
         };
         for hook in CATALOG {
             if hook.kinds.iter().any(|kind| plan.kinds & kind.bit() != 0) {
@@ -145,6 +148,22 @@ impl Probes {
             .take_map("EVENTS")
             .ok_or_else(|| MapError::InvalidName { name: "EVENTS".into() })?;
         Ok(RingBuf::try_from(map)?)
+    }
+
+    /// Detaches every hook. What they counted and wrote stays.
+    pub fn detach(&mut self) {
+        self.recursion = self.recursion_misses();
+        for (_, program) in self.ebpf.programs_mut() {
+            let unloaded = match program {
+                Program::BtfTracePoint(program) => program.unload(),
+                Program::TracePoint(program) => program.unload(),
+                Program::CgroupSock(program) => program.unload(),
+                // The object has no others.
+                _ => Ok(()),
+            };
+            // It fails for those that were not loaded.
+            unloaded.unwrap_or_default();
+        }
     }
 
     /// The object, for its log.

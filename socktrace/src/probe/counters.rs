@@ -52,7 +52,7 @@ impl Probes {
         })?;
         let map = PerCpuArray::<_, [u64; SLOTS]>::try_from(map)?;
         let mut sum = Counters {
-            recursion: self.recursion_misses(),
+            recursion: self.recursion + self.recursion_misses(),
             ..Counters::default()
         };
         for cpu in map.get(&0, 0)?.iter() {
@@ -69,7 +69,7 @@ impl Probes {
     }
 
     /// The kernel's own count for each program (5.12), as `/proc/self/fdinfo` shows it.
-    fn recursion_misses(&self) -> u64 {
+    pub(super) fn recursion_misses(&self) -> u64 {
         self.programs()
             .filter_map(|(_, program)| program.fd().ok())
             .filter_map(|fd| {

@@ -3,7 +3,11 @@
 
 pub mod attach;
 pub mod catalog;
+pub mod check;
 pub mod counters;
+pub mod environment;
+pub mod losses;
 pub mod offsets;
+pub mod preflight;
 
 pub use attach::{AttachError, AttachMode, Plan, Probes};

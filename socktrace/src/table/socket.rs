@@ -74,14 +74,14 @@ impl Socket {
     }
 
     /// Takes over what the kernel says now. It says less at the end than before: a closed socket
-    /// has no inode, and one that never got a connection no address.
+    /// has no inode, and one that was disconnected no remote port.
     pub(super) fn update(&mut self, info: &SocketInfo) {
         let before = self.info;
         self.info = *info;
         if info.inode == 0 {
             self.info.inode = before.inode;
         }
-        if info.rport == 0 && info.raddr == [0; 16] {
+        if info.rport == 0 {
             (self.info.rport, self.info.raddr) = (before.rport, before.raddr);
         }
         if info.lport == 0 {

@@ -2,12 +2,17 @@
 
 use std::{
     fs,
+    io::{BufRead as _, BufReader, Write as _},
     path::PathBuf,
-    process::{Command, Output},
+    process::{Child, Command, Output, Stdio},
     sync::atomic::{AtomicU32, Ordering},
+    thread,
+    time::{Duration, Instant},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use tempfile::NamedTempFile;
 
 /// Beginning of every script: what scripts print with `say` is compared with what is traced.
 const PRELUDE: &str = r"
@@ -74,7 +79,7 @@ impl Netns {
 impl Drop for Netns {
     fn drop(&mut self) {
         let status = Command::new("ip").args(["netns", "del", &self.name]).status();
-        assert!(status.is_ok_and(|status| status.success()) || std::thread::panicking());
+        assert!(status.is_ok_and(|status| status.success()) || thread::panicking());
     }
 }
 
@@ -208,6 +213,108 @@ impl<'a> Life<'a> {
         }
         self
     }
+}
+
+/// A program that runs beside the test, its output in files.
+pub(crate) struct Background {
+    child: Child,
+    stdout: NamedTempFile,
+    stderr: NamedTempFile,
+}
+
+impl Background {
+    /// Starts it and waits until `ready` stands in its output.
+    #[track_caller]
+    pub(crate) fn start(mut command: Command, ready: &str) -> Self {
+        let (stdout, stderr) = (NamedTempFile::new().unwrap(), NamedTempFile::new().unwrap());
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(stdout.reopen().unwrap())
+            .stderr(stderr.reopen().unwrap())
+            .spawn()
+            .unwrap();
+        let background = Self {
+            child,
+            stdout,
+            stderr,
+        };
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !background.stdout().contains(ready) && !background.stderr().contains(ready) {
+            assert!(Instant::now() < deadline, "{command:?}: {}", background.stderr());
+            thread::sleep(Duration::from_millis(20));
+        }
+        background
+    }
+
+    pub(crate) fn stdout(&self) -> String {
+        fs::read_to_string(self.stdout.path()).unwrap()
+    }
+
+    pub(crate) fn stderr(&self) -> String {
+        fs::read_to_string(self.stderr.path()).unwrap()
+    }
+
+    /// Interrupts it, as a person would, and waits; what it wrote.
+    #[track_caller]
+    pub(crate) fn stop(mut self) -> (String, String) {
+        self.interrupt();
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status}: {}", self.stderr());
+        (self.stdout(), self.stderr())
+    }
+
+    fn interrupt(&self) {
+        let pid = Pid::from_child(&self.child);
+        // It may be gone already.
+        drop(kill_process(pid, Signal::INT));
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.interrupt();
+            drop(self.child.wait());
+        }
+    }
+}
+
+/// A program that is spoken to line by line.
+pub(crate) struct Dialogue {
+    child: Child,
+    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+}
+
+impl Dialogue {
+    pub(crate) fn start(mut command: Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, lines }
+    }
+
+    /// Waits for a line that begins so; the rest of it.
+    #[track_caller]
+    pub(crate) fn hear(&mut self, word: &str) -> String {
+        let line = self.lines.next().expect("it ended").unwrap();
+        line.strip_prefix(word).unwrap_or_else(|| panic!("{line}")).trim().to_owned()
+    }
+
+    pub(crate) fn say(&mut self, line: &str) {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{line}").unwrap();
+    }
+}
+
+impl Drop for Dialogue {
+    fn drop(&mut self) {
+        // End of input, at which every script ends.
+        drop(self.child.stdin.take());
+        drop(self.child.wait());
+    }
+}
+
+/// The rows in the JSON that `trace` or `life` wrote.
+pub(crate) fn rows(json: &str) -> Vec<Row> {
+    json.lines().map(|line| Row(serde_json::from_str(line).expect(line))).collect()
 }
 
 /// The program under test.

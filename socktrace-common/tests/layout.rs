@@ -1,0 +1,327 @@
+//! The ABI, written down: sizes, offsets and numbers that the kernel side, the user side and every
+//! recording agree on. A change here is a change of the ABI: the object must be compiled again
+//! (`cargo xtask bpf`), and the recordings in `socktrace/testdata` made again.
+
+use std::mem::offset_of;
+
+use socktrace_common::{
+    config::{
+        Config, FILTER_LOCAL_PORTS, FILTER_PIDS, FILTER_REMOTE_PORTS, HAVE_COOKIE, HAVE_PT_REGS,
+        ONLY_IPV4, ONLY_IPV6, Offsets,
+    },
+    counters::{Outcome, SLOTS, outcome_slot, seen_slot},
+    event::{
+        AcceptEvent, CallEvent, CloseEvent, ClosedBy, ConnectEvent, DESCRIPTOR_WORDS,
+        DescriptorsEvent, DestroyEvent, EventKind, ExecEvent, ForkEvent, Header, ProcessEvent,
+        SocketEvent, StateEvent,
+    },
+    socket::{SocketInfo, TcpState},
+};
+
+/// Size of what a field holds.
+fn size_of_field<T, F>(_: fn(&T) -> &F) -> usize {
+    size_of::<F>()
+}
+
+/// Asserts size, alignment, and each field's offset and size. The fields must follow each other
+/// without a hole up to the type's end, so none can be forgotten here and none is padding.
+macro_rules! layout {
+    ($type:ty, size $size:literal, align $align:literal, { $($field:ident $offset:literal $width:literal,)+ }) => {
+        let name = stringify!($type);
+        assert_eq!(size_of::<$type>(), $size, "size of {name}");
+        assert_eq!(align_of::<$type>(), $align, "alignment of {name}");
+        let mut end = 0;
+        $(
+            let field = concat!(stringify!($type), ".", stringify!($field));
+            assert_eq!(offset_of!($type, $field), $offset, "offset of {field}");
+            assert_eq!(size_of_field(|it: &$type| &it.$field), $width, "size of {field}");
+            assert_eq!($offset, end, "{field} does not begin where the field before it ends");
+            end = $offset + $width;
+        )+
+        assert_eq!(end, $size, "{name} does not end with its last field");
+        #[cfg(feature = "user")]
+        no_padding::<$type>();
+    };
+}
+
+/// What the user side casts to bytes and back: the bound holds for types without padding only.
+#[cfg(feature = "user")]
+fn no_padding<T: zerocopy::IntoBytes + zerocopy::FromBytes>() {}
+
+#[test]
+fn what_every_record_begins_with_stays_where_it_is() {
+    layout!(Header, size 32, align 8, {
+        mono_ns 0 8,
+        seq 8 8,
+        kind 16 2,
+        cpu 18 2,
+        tgid 20 4,
+        tid 24 4,
+        pad 28 4,
+    });
+    layout!(SocketInfo, size 56, align 8, {
+        id 0 8,
+        laddr 8 16,
+        raddr 24 16,
+        lport 40 2,
+        rport 42 2,
+        proto 44 2,
+        family 46 1,
+        state 47 1,
+        netns 48 4,
+        inode 52 4,
+    });
+}
+
+#[test]
+fn records_of_sockets_stay_as_they_are() {
+    layout!(SocketEvent, size 96, align 8, {
+        header 0 32,
+        socket 32 56,
+        fd 88 4,
+        socket_type 92 4,
+    });
+    layout!(CallEvent, size 104, align 8, {
+        header 0 32,
+        socket 32 56,
+        fd 88 4,
+        ret 92 4,
+        arg 96 4,
+        pad 100 4,
+    });
+    layout!(ConnectEvent, size 128, align 8, {
+        header 0 32,
+        socket 32 56,
+        fd 88 4,
+        ret 92 4,
+        target 96 28,
+        pad 124 4,
+    });
+    layout!(AcceptEvent, size 104, align 8, {
+        header 0 32,
+        socket 32 56,
+        listener 88 8,
+        fd 96 4,
+        pad 100 4,
+    });
+    layout!(StateEvent, size 120, align 8, {
+        header 0 32,
+        socket 32 56,
+        bytes_acked 88 8,
+        bytes_received 96 8,
+        old 104 1,
+        new 105 1,
+        flags 106 2,
+        error 108 4,
+        connect_fd 112 4,
+        pad 116 4,
+    });
+    layout!(CloseEvent, size 104, align 8, {
+        header 0 32,
+        socket 32 56,
+        fd 88 4,
+        by 92 4,
+        references_left 96 8,
+    });
+    layout!(DestroyEvent, size 96, align 8, {
+        header 0 32,
+        socket 32 56,
+        error 88 4,
+        pad 92 4,
+    });
+}
+
+#[test]
+fn records_of_processes_stay_as_they_are() {
+    layout!(ProcessEvent, size 56, align 8, {
+        header 0 32,
+        start_ns 32 8,
+        comm 40 16,
+    });
+    layout!(ForkEvent, size 64, align 8, {
+        header 0 32,
+        start_ns 32 8,
+        comm 40 16,
+        child 56 4,
+        shares_descriptors 60 4,
+    });
+    layout!(ExecEvent, size 176, align 8, {
+        header 0 32,
+        comm 32 16,
+        open 48 128,
+    });
+    layout!(DescriptorsEvent, size 168, align 8, {
+        header 0 32,
+        by 32 4,
+        pad 36 4,
+        open 40 128,
+    });
+    assert_eq!(DESCRIPTOR_WORDS, 16);
+}
+
+#[test]
+fn what_the_hooks_are_told_stays_as_it_is() {
+    layout!(Config, size 24, align 4, {
+        own_tgid 0 4,
+        kinds 4 4,
+        flags 8 4,
+        wakeup_bytes 12 4,
+        connect_syscall 16 4,
+        pad 20 4,
+    });
+    layout!(Offsets, size 172, align 4, {
+        sock_family 0 4,
+        sock_state 4 4,
+        sock_daddr 8 4,
+        sock_rcv_saddr 12 4,
+        sock_v6_daddr 16 4,
+        sock_v6_rcv_saddr 20 4,
+        sock_dport 24 4,
+        sock_num 28 4,
+        inet_sport 32 4,
+        sock_net 36 4,
+        net_inum 40 4,
+        sock_cookie 44 4,
+        sock_protocol 48 4,
+        sock_type 52 4,
+        sock_err 56 4,
+        sock_flags 60 4,
+        sock_socket 64 4,
+        sock_ino 68 4,
+        socket_inode 72 4,
+        socket_sk 76 4,
+        tcp_bytes_acked 80 4,
+        tcp_bytes_received 84 4,
+        task_tgid 88 4,
+        task_group_leader 92 4,
+        task_comm 96 4,
+        task_files 100 4,
+        task_signal 104 4,
+        task_start_boottime 108 4,
+        signal_live 112 4,
+        files_fdt 116 4,
+        fdt_max_fds 120 4,
+        fdt_fd 124 4,
+        fdt_open_fds 128 4,
+        fdt_close_on_exec 132 4,
+        file_inode 136 4,
+        file_private_data 140 4,
+        file_ref 144 4,
+        file_count 148 4,
+        inode_mode 152 4,
+        regs_syscall 156 4,
+        regs_args 160 12,
+    });
+}
+
+#[test]
+fn the_numbers_of_kinds_keep_their_meaning() {
+    let numbers = EventKind::ALL.map(|kind| (kind, kind as u16));
+    assert_eq!(
+        numbers,
+        [
+            (EventKind::Socket, 1),
+            (EventKind::Bind, 2),
+            (EventKind::Listen, 3),
+            (EventKind::Connect, 4),
+            (EventKind::Accept, 5),
+            (EventKind::State, 6),
+            (EventKind::Close, 7),
+            (EventKind::Destroy, 8),
+            (EventKind::Process, 9),
+            (EventKind::Fork, 10),
+            (EventKind::Exec, 11),
+            (EventKind::Exit, 12),
+            (EventKind::Descriptors, 13),
+        ]
+    );
+    for (kind, number) in numbers {
+        assert_eq!(EventKind::from_number(number), Some(kind));
+    }
+    assert_eq!(EventKind::from_number(0), None);
+    assert_eq!(EventKind::from_number(14), None);
+    // A kind is a bit of a u32 in `Config::kinds`.
+    assert!(numbers.iter().all(|(_, number)| *number < 32));
+}
+
+#[test]
+fn the_numbers_of_states_are_the_kernels() {
+    // include/net/tcp_states.h.
+    let numbers = TcpState::ALL.map(|state| (state, state as u8));
+    assert_eq!(
+        numbers,
+        [
+            (TcpState::Established, 1),
+            (TcpState::SynSent, 2),
+            (TcpState::SynRecv, 3),
+            (TcpState::FinWait1, 4),
+            (TcpState::FinWait2, 5),
+            (TcpState::TimeWait, 6),
+            (TcpState::Close, 7),
+            (TcpState::CloseWait, 8),
+            (TcpState::LastAck, 9),
+            (TcpState::Listen, 10),
+            (TcpState::Closing, 11),
+        ]
+    );
+    for (state, number) in numbers {
+        assert_eq!(TcpState::from_number(number), Some(state));
+    }
+    assert_eq!(TcpState::from_number(0), None);
+    assert_eq!(TcpState::from_number(12), None);
+}
+
+#[test]
+fn the_numbers_of_causes_keep_their_meaning() {
+    let causes = [
+        (ClosedBy::Close, 1),
+        (ClosedBy::Dup, 2),
+        (ClosedBy::Exec, 3),
+        (ClosedBy::CloseRange, 4),
+    ];
+    for (cause, number) in causes {
+        assert_eq!(cause as u32, number);
+        assert_eq!(ClosedBy::from_number(number), Some(cause));
+    }
+    assert_eq!(ClosedBy::from_number(0), None);
+    assert_eq!(ClosedBy::from_number(5), None);
+}
+
+#[test]
+fn every_flag_has_a_bit_of_its_own() {
+    let flags = [
+        FILTER_PIDS,
+        FILTER_LOCAL_PORTS,
+        FILTER_REMOTE_PORTS,
+        ONLY_IPV4,
+        ONLY_IPV6,
+        HAVE_COOKIE,
+        HAVE_PT_REGS,
+    ];
+    assert!(flags.iter().all(|flag| flag.is_power_of_two()));
+    let all = flags.iter().fold(0, |all, flag| all | flag);
+    assert_eq!(all.count_ones() as usize, flags.len());
+}
+
+#[test]
+fn every_count_has_a_slot_of_its_own() {
+    let outcomes = [
+        Outcome::Emitted,
+        Outcome::Folded,
+        Outcome::Filtered,
+        Outcome::LostRing,
+        Outcome::LostMap,
+    ];
+    let mut slots: Vec<_> = EventKind::ALL
+        .into_iter()
+        .flat_map(|kind| {
+            let outcomes = outcomes.map(|outcome| outcome_slot(kind, outcome));
+            [seen_slot(kind)].into_iter().chain(outcomes)
+        })
+        .collect();
+    assert!(slots.iter().all(|slot| *slot < SLOTS), "{slots:?}");
+    let count = slots.len();
+    slots.sort_unstable();
+    slots.dedup();
+    assert_eq!(slots.len(), count, "two counts share a slot");
+}
