@@ -78,7 +78,7 @@ pub type DescriptorSet = [u64; DESCRIPTOR_WORDS];
 wire! {
     /// First part of every record.
     pub struct Header {
-        /// CLOCK_MONOTONIC, nanoseconds.
+        /// `CLOCK_MONOTONIC`, nanoseconds.
         pub mono_ns: u64,
         /// Place in the sequence of this CPU; a record that found no room leaves a gap.
         pub seq: u64,
@@ -210,7 +210,7 @@ wire! {
     pub struct ProcessEvent {
         /// First part of every record; `tgid` is the process.
         pub header: Header,
-        /// When it started, nanoseconds of CLOCK_BOOTTIME: tells two processes with one pid apart.
+        /// When it started, nanoseconds of `CLOCK_BOOTTIME`: tells two processes with one pid apart.
         pub start_ns: u64,
         /// Name of its main thread, NUL-padded.
         pub comm: [u8; 16],
@@ -220,7 +220,7 @@ wire! {
     pub struct ForkEvent {
         /// First part of every record; `tgid` is the parent.
         pub header: Header,
-        /// When the child started, nanoseconds of CLOCK_BOOTTIME.
+        /// When the child started, nanoseconds of `CLOCK_BOOTTIME`.
         pub start_ns: u64,
         /// The child's name, NUL-padded.
         pub comm: [u8; 16],

@@ -9,7 +9,7 @@ use crate::process::Process;
 /// One row.
 #[derive(Clone, Debug)]
 pub struct Change {
-    /// CLOCK_MONOTONIC, nanoseconds.
+    /// `CLOCK_MONOTONIC`, nanoseconds.
     pub mono_ns: u64,
     /// The socket after the change; empty for [`What::Lost`].
     pub socket: View,
@@ -271,7 +271,7 @@ impl Place {
     }
 }
 
-/// node_exporter's spelling of a TCP state.
+/// `node_exporter`'s spelling of a TCP state.
 pub fn state_word(state: TcpState) -> &'static str {
     match state {
         TcpState::Established => "established",
@@ -294,13 +294,13 @@ pub fn state_word(state: TcpState) -> &'static str {
 pub enum Kind {
     /// A process created a socket
     Socket,
-    /// bind() returned
+    /// `bind()` returned
     Bind,
-    /// listen() returned
+    /// `listen()` returned
     Listen,
     /// The outcome of an active open is known
     Connect,
-    /// accept() returned a socket
+    /// `accept()` returned a socket
     Accept,
     /// A TCP state changed
     State,

@@ -33,7 +33,7 @@ pub struct Cli {
 /// When to use colours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Color {
-    /// On a terminal, unless NO_COLOR is set
+    /// On a terminal, unless `NO_COLOR` is set
     #[default]
     Auto,
     /// Always
@@ -94,7 +94,7 @@ pub struct Trace {
     /// Only these kinds of row
     #[arg(long = "event", value_name = "KIND", value_delimiter = ',', help_heading = FILTERS)]
     pub events: Vec<Kind>,
-    /// Only transitions into these TCP states (close_wait, syn_sent, …)
+    /// Only transitions into these TCP states (`close_wait`, `syn_sent`, …)
     #[arg(long = "state", value_name = "STATE", value_delimiter = ',', value_parser = state, help_heading = FILTERS)]
     pub states: Vec<TcpState>,
     #[command(flatten)]
@@ -144,7 +144,7 @@ pub struct Replay {
     /// Only these kinds of row
     #[arg(long = "event", value_name = "KIND", value_delimiter = ',', help_heading = FILTERS)]
     pub events: Vec<Kind>,
-    /// Only transitions into these TCP states (close_wait, syn_sent, …)
+    /// Only transitions into these TCP states (`close_wait`, `syn_sent`, …)
     #[arg(long = "state", value_name = "STATE", value_delimiter = ',', value_parser = state, help_heading = FILTERS)]
     pub states: Vec<TcpState>,
     #[command(flatten)]
@@ -183,10 +183,20 @@ pub struct KernelSelection {
     #[arg(short = 'p', long = "pid", value_name = "PID")]
     pub pids: Vec<u32>,
     /// Only these local ports
-    #[arg(short = 'L', long = "local-port", value_name = "PORT", value_delimiter = ',')]
+    #[arg(
+        short = 'L',
+        long = "local-port",
+        value_name = "PORT",
+        value_delimiter = ','
+    )]
     pub local_ports: Vec<u16>,
     /// Only these remote ports
-    #[arg(short = 'D', long = "remote-port", value_name = "PORT", value_delimiter = ',')]
+    #[arg(
+        short = 'D',
+        long = "remote-port",
+        value_name = "PORT",
+        value_delimiter = ','
+    )]
     pub remote_ports: Vec<u16>,
     /// Only IPv4, IPv4-mapped IPv6 included
     #[arg(short = '4', long = "ipv4", conflicts_with = "ipv6")]
@@ -212,7 +222,12 @@ pub struct Selection {
     #[arg(long = "netns", value_name = "NETNS", value_delimiter = ',')]
     pub netns: Vec<String>,
     /// Only this protocol
-    #[arg(long = "proto", value_name = "PROTO", value_delimiter = ',', value_enum)]
+    #[arg(
+        long = "proto",
+        value_name = "PROTO",
+        value_delimiter = ',',
+        value_enum
+    )]
     pub protos: Vec<Proto>,
     /// Only rows for which this holds: a field, one of == != >= > <= < ~ (a regular expression), a
     /// value; may be repeated
@@ -232,7 +247,13 @@ pub enum Proto {
 #[command(next_help_heading = OUTPUT)]
 pub struct Output {
     /// Format of the rows
-    #[arg(short = 'o', long = "output", value_name = "FORMAT", value_enum, default_value_t)]
+    #[arg(
+        short = 'o',
+        long = "output",
+        value_name = "FORMAT",
+        value_enum,
+        default_value_t
+    )]
     pub format: Format,
     /// Only these fields, in this order
     #[arg(long, value_name = "FIELD", value_delimiter = ',')]

@@ -1,15 +1,15 @@
-//! Wall-clock time for events that carry CLOCK_MONOTONIC.
+//! Wall-clock time for events that carry `CLOCK_MONOTONIC`.
 
 use jiff::{Timestamp, tz::TimeZone};
 use rustix::time::{ClockId, clock_gettime};
 
-/// How far the wall clock is ahead of CLOCK_MONOTONIC, and when we began. Taken once: a row's
+/// How far the wall clock is ahead of `CLOCK_MONOTONIC`, and when we began. Taken once: a row's
 /// wall-clock time then moves as its monotonic time does, whatever is done to the clock meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Clock {
-    /// Wall clock less CLOCK_MONOTONIC, nanoseconds.
+    /// Wall clock less `CLOCK_MONOTONIC`, nanoseconds.
     pub ahead_ns: i128,
-    /// CLOCK_MONOTONIC when we began, nanoseconds.
+    /// `CLOCK_MONOTONIC` when we began, nanoseconds.
     pub began_ns: u64,
 }
 
@@ -46,7 +46,7 @@ impl Clock {
     }
 }
 
-/// CLOCK_MONOTONIC, nanoseconds.
+/// `CLOCK_MONOTONIC`, nanoseconds.
 pub fn monotonic_ns() -> u64 {
     let time = clock_gettime(ClockId::Monotonic);
     let nanoseconds = time.tv_sec * 1_000_000_000 + time.tv_nsec;

@@ -28,8 +28,7 @@ pub enum DecodeError {
 /// Reads one record. What follows it is left alone: later versions may add to a payload.
 pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
     let header: Header = payload(bytes)?;
-    let kind =
-        EventKind::from_number(header.kind).ok_or(DecodeError::UnknownKind(header.kind))?;
+    let kind = EventKind::from_number(header.kind).ok_or(DecodeError::UnknownKind(header.kind))?;
     let event = match kind {
         EventKind::Socket => Event::Socket(payload(bytes)?),
         EventKind::Bind => Event::Bind(payload(bytes)?),
@@ -124,15 +123,24 @@ mod tests {
 
     #[test]
     fn numbers_that_name_nothing_are_refused() {
-        assert_eq!(decode(state(0, 2).as_bytes()), Err(DecodeError::UnknownState(0)));
-        assert_eq!(decode(state(7, 12).as_bytes()), Err(DecodeError::UnknownState(12)));
+        assert_eq!(
+            decode(state(0, 2).as_bytes()),
+            Err(DecodeError::UnknownState(0))
+        );
+        assert_eq!(
+            decode(state(7, 12).as_bytes()),
+            Err(DecodeError::UnknownState(12))
+        );
         let mut close = CloseEvent::new_zeroed();
         close.header.kind = EventKind::Close as u16;
         close.by = 9;
         assert_eq!(decode(close.as_bytes()), Err(DecodeError::UnknownCause(9)));
         let mut header = Header::new_zeroed();
         header.kind = 999;
-        assert_eq!(decode(header.as_bytes()), Err(DecodeError::UnknownKind(999)));
+        assert_eq!(
+            decode(header.as_bytes()),
+            Err(DecodeError::UnknownKind(999))
+        );
     }
 
     proptest! {

@@ -8,7 +8,10 @@ use socktrace_common::event::{
 /// One record from the kernel side. Made by [`decode`](crate::decode::decode), which vouches for
 /// the numbers in it that name states and causes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "each is documented as the kind of the same name")]
+#[allow(
+    missing_docs,
+    reason = "each is documented as the kind of the same name"
+)]
 pub enum Event {
     Socket(SocketEvent),
     Bind(CallEvent),

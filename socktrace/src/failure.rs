@@ -4,7 +4,11 @@
 use std::{fmt, io};
 
 use crate::{
-    probe::{AttachError, offsets::OffsetsError},
+    probe::{
+        AttachError,
+        check::{Lack, hooks::REFUSED},
+        preflight::Refusal,
+    },
     source::recording::RecordingError,
 };
 
@@ -67,27 +71,33 @@ impl From<RecordingError> for Failure {
     }
 }
 
+/// The status for what `trace` cannot run without.
+impl From<Lack> for u8 {
+    fn from(lack: Lack) -> Self {
+        match lack {
+            Lack::Privileges => PRIVILEGES,
+            Lack::Kernel => KERNEL,
+        }
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::new(refusal.lack.into(), refusal.to_string())
+    }
+}
+
+/// What the preflight did not foresee.
 impl From<AttachError> for Failure {
     fn from(error: AttachError) -> Self {
-        let message = error.to_string();
-        match error {
-            AttachError::Offsets(OffsetsError::Unreadable(_) | OffsetsError::Missing(_)) => {
-                Self::new(
-                    KERNEL,
-                    format!(
-                        "{message}\nsocktrace reads where the kernel keeps its data from there; \
-                         it needs a kernel with CONFIG_DEBUG_INFO_BTF (5.8 or later)"
-                    ),
-                )
-            }
-            AttachError::Required { denied: true, .. } => Self::new(PRIVILEGES, message),
-            AttachError::Required { .. } | AttachError::Object(_) | AttachError::Map(_) => {
-                Self::new(
-                    KERNEL,
-                    format!("{message}\n`socktrace doctor` says what this kernel allows"),
-                )
-            }
-            AttachError::Io(_) => Self::new(FAILURE, message),
+        let message = error.in_full();
+        match error.lack() {
+            None => Self::new(FAILURE, message),
+            Some(Lack::Privileges) => Self::new(PRIVILEGES, format!("{message}\n  {REFUSED}")),
+            Some(Lack::Kernel) => Self::new(
+                KERNEL,
+                format!("{message}\n  `socktrace doctor` says what this kernel allows"),
+            ),
         }
     }
 }

@@ -166,7 +166,10 @@ impl fmt::Display for Value<'_> {
 
 /// Replaces control characters by their escapes (`\n`, `\u{1b}`), and what turns text around.
 pub fn printable(text: &str) -> String {
-    let harmful = |c: char| c.is_control() || matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let harmful = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
     let mut printable = String::with_capacity(text.len());
     for c in text.chars() {
         if harmful(c) {
@@ -199,7 +202,11 @@ impl Change {
             Field::Rport => number(socket.remote.port),
             Field::Pid => number(owner.map(|process| process.pid)),
             Field::Tid => number(self.tid),
-            Field::Comm => text(owner.and_then(|process| process.comm).map(|comm| comm.to_text())),
+            Field::Comm => text(
+                owner
+                    .and_then(|process| process.comm)
+                    .map(super::process::Comm::to_text),
+            ),
             Field::Owner => Value::Word(socket.ownership.word()),
             Field::Fd => number(self.fd.and_then(|fd| u32::try_from(fd).ok())),
             Field::Container => text(owner.and_then(|process| process.details.container.clone())),
@@ -230,9 +237,7 @@ impl What {
                 Self::Bind { error } | Self::Listen { error, .. } | Self::Connect { error, .. },
                 Field::Error,
             ) => text(error.map(|error| errno::name(error).into_owned())),
-            (Self::Listen { backlog, .. }, Field::Backlog) => {
-                number(u32::try_from(*backlog).ok())
-            }
+            (Self::Listen { backlog, .. }, Field::Backlog) => number(u32::try_from(*backlog).ok()),
             (Self::Connect { latency_ns, .. }, Field::LatencyUs) => micros(*latency_ns),
             (Self::Accept { queued_ns, .. }, Field::QueuedUs) => micros(*queued_ns),
             (Self::Accept { listener, .. }, Field::ListenerCookie) => number(*listener),

@@ -1,6 +1,10 @@
 //! The one place that calls everything in order: decode, table, selection, sink.
 
-use std::{fs::File, io::{self, BufWriter}};
+use std::{
+    fmt::Write as _,
+    fs::File,
+    io::{self, BufWriter},
+};
 
 use crate::{
     change::{Change, Place, View, What},
@@ -105,7 +109,10 @@ impl Pipeline {
         if let Some(counters) = counters {
             self.take(&Item::Counters(*counters))?;
         }
-        let unplaced = self.counters.lost_ring.saturating_sub(self.sequence.missing());
+        let unplaced = self
+            .counters
+            .lost_ring
+            .saturating_sub(self.sequence.missing());
         if unplaced > 0 {
             self.lost(unplaced, Place::Ring(0), self.last_ns)?;
         }
@@ -124,7 +131,7 @@ impl Pipeline {
         let counters = (self.counters != Counters::default()).then_some(&self.counters);
         let mut text = self.summary.text(elapsed, self.table.len(), counters);
         if self.undecodable > 0 {
-            text += &format!("\n{} records made no sense", self.undecodable);
+            _ = write!(text, "\n{} records made no sense", self.undecodable);
         }
         text
     }
@@ -199,8 +206,14 @@ impl Pipeline {
     fn counted(&mut self, counters: &Counters) -> io::Result<()> {
         let before = std::mem::replace(&mut self.counters, *counters);
         let news = [
-            (Place::Map, counters.lost_map.saturating_sub(before.lost_map)),
-            (Place::Recursion, counters.recursion.saturating_sub(before.recursion)),
+            (
+                Place::Map,
+                counters.lost_map.saturating_sub(before.lost_map),
+            ),
+            (
+                Place::Recursion,
+                counters.recursion.saturating_sub(before.recursion),
+            ),
         ];
         for (place, count) in news {
             if count > 0 {

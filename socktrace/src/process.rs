@@ -124,23 +124,41 @@ mod tests {
             assert_eq!(container_of(&path), Some(ID), "{path}");
         }
         assert_eq!(container_of("/system.slice/nginx.service"), None);
-        assert_eq!(container_of("/user.slice/user-1000.slice/session-3.scope"), None);
+        assert_eq!(
+            container_of("/user.slice/user-1000.slice/session-3.scope"),
+            None
+        );
     }
 
     #[test]
     fn the_unified_hierarchy_wins_unless_it_says_nothing() {
         let hybrid = "9:cpu:/system.slice/nginx.service\n0::/\n";
         let details = Details::from_cgroup_file(hybrid);
-        assert_eq!(details.cgroup.as_deref(), Some("/system.slice/nginx.service"));
+        assert_eq!(
+            details.cgroup.as_deref(),
+            Some("/system.slice/nginx.service")
+        );
         let unified = "1:name=systemd:/a\n0::/b\n";
-        assert_eq!(Details::from_cgroup_file(unified).cgroup.as_deref(), Some("/b"));
-        assert_eq!(Details::from_cgroup_file("0::/\n").cgroup.as_deref(), Some("/"));
+        assert_eq!(
+            Details::from_cgroup_file(unified).cgroup.as_deref(),
+            Some("/b")
+        );
+        assert_eq!(
+            Details::from_cgroup_file("0::/\n").cgroup.as_deref(),
+            Some("/")
+        );
         assert_eq!(Details::from_cgroup_file("").cgroup, None);
     }
 
     #[test]
     fn a_name_is_at_most_fifteen_bytes() {
-        assert_eq!(Comm::from(&b"a-very-long-process-name"[..]).as_bytes(), b"a-very-long-pro");
-        assert_eq!(Comm::new(*b"nginx\0\0\0\0\0\0\0\0\0\0\0").as_bytes(), b"nginx");
+        assert_eq!(
+            Comm::from(&b"a-very-long-process-name"[..]).as_bytes(),
+            b"a-very-long-pro"
+        );
+        assert_eq!(
+            Comm::new(*b"nginx\0\0\0\0\0\0\0\0\0\0\0").as_bytes(),
+            b"nginx"
+        );
     }
 }

@@ -52,7 +52,9 @@ impl Select {
             && one_of(&self.remote_ports, socket.remote.port.as_ref())
             && (self.family.is_none() || self.family == socket.family)
             && (self.comms.is_empty() || {
-                let comm = owner.and_then(|owner| owner.comm).map(|comm| comm.to_text());
+                let comm = owner
+                    .and_then(|owner| owner.comm)
+                    .map(super::process::Comm::to_text);
                 one_of(&self.comms, comm.as_ref())
             })
             && (self.containers.is_empty()
@@ -61,7 +63,10 @@ impl Select {
             && (self.states.is_empty()
                 || matches!(&change.what, What::State { new, .. } if self.states.contains(new)))
             && one_of(&self.kinds, Some(&change.what.kind()))
-            && self.conditions.iter().all(|condition| condition.holds(change, clock))
+            && self
+                .conditions
+                .iter()
+                .all(|condition| condition.holds(change, clock))
     }
 }
 
@@ -111,13 +116,19 @@ impl FromStr for Condition {
             .filter_map(|&(sign, operator)| Some((condition.find(sign)?, sign, operator)))
             .min_by_key(|(at, sign, _)| (*at, std::cmp::Reverse(sign.len())))
             .ok_or("a filter is a field, one of == != >= > <= < ~, and a value")?;
-        let field = condition[..at].trim().parse::<Field>().map_err(|error| error.to_string())?;
+        let field = condition[..at]
+            .trim()
+            .parse::<Field>()
+            .map_err(|error| error.to_string())?;
         let text = condition[at + sign.len()..].trim().to_owned();
         let pattern = (operator == Operator::Matches)
             .then(|| Regex::new(&text).map_err(|error| format!("the pattern is not one: {error}")))
             .transpose()?;
         let number = text.parse().ok();
-        let ordered = !matches!(operator, Operator::Equal | Operator::NotEqual | Operator::Matches);
+        let ordered = !matches!(
+            operator,
+            Operator::Equal | Operator::NotEqual | Operator::Matches
+        );
         if ordered && number.is_none() {
             return Err(format!("{sign} compares numbers, and {text:?} is none"));
         }
@@ -206,7 +217,10 @@ mod tests {
     }
 
     fn holds(condition: &str) -> bool {
-        condition.parse::<Condition>().unwrap().holds(&change(), &CLOCK)
+        condition
+            .parse::<Condition>()
+            .unwrap()
+            .holds(&change(), &CLOCK)
     }
 
     #[test]
@@ -225,7 +239,7 @@ mod tests {
     #[test]
     fn bad_conditions_say_what_is_wrong() {
         let error = |condition: &str| condition.parse::<Condition>().unwrap_err();
-        assert!(error("rport").contains("==") );
+        assert!(error("rport").contains("=="));
         assert!(error("nope==1").contains("no field \"nope\""));
         assert!(error("rport>many").contains("\"many\""));
         assert!(error("comm~(").contains("pattern"));

@@ -57,7 +57,10 @@ impl Summary {
         }
         match change.what {
             What::Connect { error: Some(_), .. } => self.failed_connects += 1,
-            What::End { lifetime_ns: Some(ns), .. } => {
+            What::End {
+                lifetime_ns: Some(ns),
+                ..
+            } => {
                 // Fails only where the range cannot grow, and it does.
                 self.lifetimes.record(ns / 1_000).unwrap_or_default();
             }

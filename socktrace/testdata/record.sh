@@ -69,7 +69,7 @@ os.execv("/bin/true", ["true"])
 '
 
 record hostile "$python" -c '
-import ctypes, socket
+import ctypes, os, socket
 names = (
     b"\x1b[2J\x1b]0;pwned\x07",
     b"two\nlines\t\r",
@@ -81,11 +81,10 @@ names = (
 )
 prctl = ctypes.CDLL(None).prctl
 for name in names:
-    # PR_SET_NAME. The name is told once for each process, so each has one of its own.
-    import os
+    # A name is told once for each process, so each has a process of its own.
     child = os.fork()
     if child == 0:
-        prctl(15, name, 0, 0, 0)
+        prctl(15, name, 0, 0, 0)  # PR_SET_NAME
         socket.socket().connect_ex(("127.0.0.1", 9))
         os._exit(0)
     os.waitpid(child, 0)

@@ -64,7 +64,11 @@ fn try_call(context: &TracePointContext, kind: EventKind) -> Outcome {
             sock::describe::<Probed>(sk, id, &at, &raw mut (*record).socket);
             (&raw mut (*record).fd).write(fd);
             (&raw mut (*record).ret).write(ret);
-            (&raw mut (*record).arg).write(if matches!(kind, EventKind::Listen) { second } else { 0 });
+            (&raw mut (*record).arg).write(if matches!(kind, EventKind::Listen) {
+                second
+            } else {
+                0
+            });
             (&raw mut (*record).pad).write(0);
         })
     }

@@ -22,7 +22,9 @@ use crate::{
 #[tracepoint]
 fn sys_enter_close(context: TracePointContext) -> u32 {
     let fd = entered(&context, 0) as i32;
-    run(EventKind::Close, || try_close(&context, fd, ClosedBy::Close));
+    run(EventKind::Close, || {
+        try_close(&context, fd, ClosedBy::Close)
+    });
     0
 }
 
@@ -99,10 +101,14 @@ fn try_descriptors(context: &impl EbpfContext, by: ClosedBy) -> Outcome {
     let after_exec = matches!(by, ClosedBy::Exec);
     // SAFETY: every field of the record is written.
     unsafe {
-        emit(EventKind::Descriptors, context, |record: *mut DescriptorsEvent| {
-            (&raw mut (*record).by).write(by as u32);
-            (&raw mut (*record).pad).write(0);
-            task::open_descriptors(task::current(), after_exec, &raw mut (*record).open);
-        })
+        emit(
+            EventKind::Descriptors,
+            context,
+            |record: *mut DescriptorsEvent| {
+                (&raw mut (*record).by).write(by as u32);
+                (&raw mut (*record).pad).write(0);
+                task::open_descriptors(task::current(), after_exec, &raw mut (*record).open);
+            },
+        )
     }
 }

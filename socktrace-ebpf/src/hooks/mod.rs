@@ -36,5 +36,13 @@ fn returned(context: &TracePointContext) -> i64 {
 #[inline(always)]
 fn entered(context: &TracePointContext, index: usize) -> u64 {
     // SAFETY: the verifier checks loads from the context.
-    unsafe { context.as_ptr().cast::<u8>().add(16).cast::<u64>().add(index).read() }
+    unsafe {
+        context
+            .as_ptr()
+            .cast::<u8>()
+            .add(16)
+            .cast::<u64>()
+            .add(index)
+            .read()
+    }
 }

@@ -35,7 +35,11 @@ const LISTEN: u8 = TcpState::Listen as u8;
 /// tracing program runs on this CPU.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 fn inet_sock_set_state(context: BtfTracePointContext) -> i32 {
-    let (sk, old, new) = (context.arg::<Sock>(0), context.arg::<i32>(1), context.arg::<i32>(2));
+    let (sk, old, new) = (
+        context.arg::<Sock>(0),
+        context.arg::<i32>(1),
+        context.arg::<i32>(2),
+    );
     run(EventKind::State, || {
         // SAFETY: the argument is a typed socket.
         unsafe { try_state::<Typed>(&context, sk, old as u8, new as u8) }
@@ -105,7 +109,11 @@ unsafe fn try_state<M: SockMemory>(
         }
         emit(EventKind::State, context, |record: *mut StateEvent| {
             sock::describe::<M>(sk, id, &at, &raw mut (*record).socket);
-            let (acked, received) = if new == CLOSE { sock::bytes(sk) } else { (0, 0) };
+            let (acked, received) = if new == CLOSE {
+                sock::bytes(sk)
+            } else {
+                (0, 0)
+            };
             (&raw mut (*record).bytes_acked).write(acked);
             (&raw mut (*record).bytes_received).write(received);
             (&raw mut (*record).old).write(old);

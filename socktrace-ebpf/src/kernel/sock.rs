@@ -1,7 +1,7 @@
 //! `struct sock`: who it is, where it points, how it stands.
 
-use aya_ebpf::helpers::generated::bpf_get_socket_cookie;
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
+use aya_ebpf::helpers::generated::bpf_get_socket_cookie;
 use socktrace_common::{
     config::HAVE_COOKIE,
     event::{STATE_FIN_RECEIVED, STATE_ORPHAN},
@@ -67,7 +67,11 @@ pub(crate) unsafe fn identity_probed(sk: Sock) -> u64 {
     // SAFETY: the helper has no conditions.
     let cpu = u64::from(unsafe { bpf_get_smp_processor_id() });
     let id = SYNTHETIC_ID | cpu << 48 | next & ((1 << 48) - 1);
-    if IDENTITIES.insert(sk as u64, id, 0).is_ok() { id } else { 0 }
+    if IDENTITIES.insert(sk as u64, id, 0).is_ok() {
+        id
+    } else {
+        0
+    }
 }
 
 /// The socket is gone: its address will be another's.

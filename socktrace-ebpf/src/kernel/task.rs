@@ -1,7 +1,10 @@
 //! `struct task_struct`: the running process, its name, the arguments of its system call.
 
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
-use socktrace_common::{config::HAVE_PT_REGS, event::{DESCRIPTOR_WORDS, DescriptorSet}};
+use socktrace_common::{
+    config::HAVE_PT_REGS,
+    event::{DESCRIPTOR_WORDS, DescriptorSet},
+};
 
 use super::{Memory, Probed, Typed};
 use crate::maps::{config, offset};
@@ -47,7 +50,12 @@ pub(crate) unsafe fn files(task: Task) -> *const u8 {
 #[inline(always)]
 pub(crate) unsafe fn last_thread(task: Task) -> bool {
     // SAFETY: the caller's pointer is a typed task, and so is what its signal field leads to.
-    unsafe { Typed::read::<i32>(Typed::pointer(task, offset!(task_signal)), offset!(signal_live)) == 0 }
+    unsafe {
+        Typed::read::<i32>(
+            Typed::pointer(task, offset!(task_signal)),
+            offset!(signal_live),
+        ) == 0
+    }
 }
 
 /// Which of the first descriptors are open, or stay open when the task runs another program.

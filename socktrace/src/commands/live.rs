@@ -14,7 +14,13 @@ use crate::{
     clock::Clock,
     failure::{FAILURE, Failure, INTERRUPTED},
     pipeline::{Ask, Pipeline},
-    probe::{Plan, Probes, attach::Status, catalog::Need},
+    probe::{
+        Plan, Probes,
+        check::{Grade, privileges::pid_namespace},
+        environment::Environment,
+        losses,
+        preflight::preflight,
+    },
     source::{Item, ringbuf::Ring},
 };
 
@@ -30,6 +36,8 @@ pub(super) fn run(
     run: &Run,
     count: Option<u64>,
 ) -> Result<u8, Failure> {
+    let environment = Environment::here();
+    preflight(&environment)?;
     let mut child = Child::hold(&run.command)?;
     if let Some(child) = &child {
         plan.pids = Some(vec![child.pid()]);
@@ -39,11 +47,14 @@ pub(super) fn run(
         .build()?;
     runtime.block_on(async {
         let mut probes = Probes::attach(&plan)?;
-        warn(&probes);
+        warn(&probes, &plan, &environment);
         let mut ring = Ring::new(probes.take_ring()?)?;
         let mut pipeline = pipeline(Clock::now());
         pipeline.ask = if details { Ask::Details } else { Ask::Names };
-        let log = live.kernel_log.then(|| kernel_log(&mut probes)).transpose()?;
+        let log = live
+            .kernel_log
+            .then(|| kernel_log(&mut probes))
+            .transpose()?;
         let mut status = 0;
         let stop = Stop {
             log,
@@ -51,7 +62,13 @@ pub(super) fn run(
             rows: count.unwrap_or(u64::MAX),
         };
         let outcome = stop
-            .listen(&mut ring, &mut pipeline, &mut probes, child.as_mut(), &mut status)
+            .listen(
+                &mut ring,
+                &mut pipeline,
+                &mut probes,
+                child.as_mut(),
+                &mut status,
+            )
             .await
             .and_then(|()| pipeline.finish(probes.counters().ok().as_ref()));
         finish(outcome, &pipeline, status)
@@ -154,7 +171,10 @@ fn interrupt_again() -> io::Result<tokio::signal::unix::Signal> {
 #[allow(clippy::exit, reason = "that is what was asked for")]
 fn exit_on_second(mut interrupt: tokio::signal::unix::Signal) {
     std::thread::spawn(move || {
-        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+        else {
             return;
         };
         runtime.block_on(interrupt.recv());
@@ -166,7 +186,10 @@ fn exit_on_second(mut interrupt: tokio::signal::unix::Signal) {
 fn finish(outcome: io::Result<()>, pipeline: &Pipeline, status: u8) -> Result<u8, Failure> {
     match outcome {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(status),
-        Err(error) => Err(Failure::new(FAILURE, format!("the output cannot be written: {error}"))),
+        Err(error) => Err(Failure::new(
+            FAILURE,
+            format!("the output cannot be written: {error}"),
+        )),
         Ok(()) => {
             report(pipeline);
             Ok(status)
@@ -182,23 +205,15 @@ pub(super) fn report(pipeline: &Pipeline) {
     }
 }
 
-/// What is lost for want of a hook.
+/// What this run has to do without.
 #[allow(clippy::print_stderr, reason = "that is where it belongs")]
-fn warn(probes: &Probes) {
-    for (hook, status) in &probes.hooks {
-        match (status, hook.need) {
-            (Status::Missing(reason), Need::Optional(lost)) => {
-                eprintln!("socktrace: {lost} (hook {}: {reason})", hook.name);
-            }
-            (Status::Fallback(reason), _) => {
-                eprintln!(
-                    "socktrace: hook {} is a classic tracepoint: {} ({reason})",
-                    hook.name,
-                    crate::probe::catalog::FALLBACK_COSTS
-                );
-            }
-            (Status::Attached | Status::Missing(_), _) => {}
-        }
+fn warn(probes: &Probes, plan: &Plan, environment: &Environment) {
+    let pids = pid_namespace(environment);
+    if plan.pids.is_some() && pids.grade != Grade::Ok {
+        eprintln!("socktrace: {}", pids.text());
+    }
+    for message in losses::messages(&probes.hooks, environment) {
+        eprintln!("socktrace: {message}");
     }
 }
 

@@ -17,7 +17,10 @@ pub(super) fn record(args: &Record) -> Result<u8, Failure> {
     let plan = args.select.plan(&args.live, &[])?;
     // Before anything is attached: a file that cannot be written is the likelier fault.
     let file = File::create(&args.file).map_err(|error| {
-        Failure::new(FAILURE, format!("{} cannot be written: {error}", args.file.display()))
+        Failure::new(
+            FAILURE,
+            format!("{} cannot be written: {error}", args.file.display()),
+        )
     })?;
     let clock = Clock::now();
     let writer = Writer::new(BufWriter::new(file), &clock)?;

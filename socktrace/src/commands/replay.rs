@@ -21,13 +21,17 @@ pub(super) fn replay(args: &Replay, color: Color) -> Result<u8, Failure> {
     select.states.clone_from(&args.states);
     select.pids = args.select.kernel.pids.iter().copied().collect();
     let mut reader = Reader::new(open(&args.file)?)?;
-    let report_kind = if args.life { Report::Life } else { Report::Trace };
+    let report_kind = if args.life {
+        Report::Life
+    } else {
+        Report::Trace
+    };
     let sink = style(&args.output, report_kind, color).sink(stdout());
     let mut pipeline = Pipeline::new(select, report_kind, Some(sink), reader.clock());
     let enough = args.output.count.unwrap_or(u64::MAX);
     let mut cut_off = None;
     while pipeline.rows < enough {
-        match reader.next() {
+        match reader.read() {
             Ok(Some(item)) => pipeline.take(&item)?,
             Ok(None) => break,
             Err(error) => {
@@ -49,7 +53,10 @@ fn open(path: &Path) -> Result<BufReader<Box<dyn Read>>, Failure> {
         Box::new(io::stdin())
     } else {
         Box::new(File::open(path).map_err(|error| {
-            Failure::new(FAILURE, format!("{} cannot be read: {error}", path.display()))
+            Failure::new(
+                FAILURE,
+                format!("{} cannot be read: {error}", path.display()),
+            )
         })?)
     };
     Ok(BufReader::with_capacity(1 << 16, file))

@@ -43,7 +43,11 @@ impl KernelSelection {
             Kind::End,
         ];
         let kinds = if kinds.is_empty() { &all[..] } else { kinds };
-        let wanted: Vec<_> = kinds.iter().flat_map(|kind| records(*kind)).copied().collect();
+        let wanted: Vec<_> = kinds
+            .iter()
+            .flat_map(|kind| records(*kind))
+            .copied()
+            .collect();
         Ok(Plan {
             kinds: needed(&wanted),
             pids: (!self.pids.is_empty()).then(|| self.pids.clone()),
@@ -71,7 +75,11 @@ impl Selection {
             family: self.kernel.family(),
             comms: self.comms.clone(),
             containers: self.containers.clone(),
-            netns: self.netns.iter().map(|name| netns(name)).collect::<Result<_, _>>()?,
+            netns: self
+                .netns
+                .iter()
+                .map(|name| netns(name))
+                .collect::<Result<_, _>>()?,
             conditions: self.conditions.clone(),
             ..Select::default()
         })
@@ -91,8 +99,7 @@ fn netns(name: &str) -> Result<u32, Failure> {
     let inode = fs::metadata(&path)
         .map_err(|error| Failure::usage(format!("there is no network namespace {path}: {error}")))?
         .ino();
-    u32::try_from(inode)
-        .map_err(|_| Failure::usage(format!("{path} is no network namespace")))
+    u32::try_from(inode).map_err(|_| Failure::usage(format!("{path} is no network namespace")))
 }
 
 #[cfg(test)]
@@ -105,6 +112,9 @@ mod tests {
         let own = fs::metadata("/proc/self/ns/net").unwrap().ino();
         assert_eq!(u64::from(netns("/proc/self/ns/net").unwrap()), own);
         let error = netns("no-such-namespace").unwrap_err();
-        assert!(error.message.contains("/run/netns/no-such-namespace"), "{error}");
+        assert!(
+            error.message.contains("/run/netns/no-such-namespace"),
+            "{error}"
+        );
     }
 }

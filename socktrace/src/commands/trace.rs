@@ -21,8 +21,16 @@ pub(super) fn trace(args: &Trace, color: Color) -> Result<u8, Failure> {
     let plan = args.select.kernel.plan(&args.live, &kinds)?;
     let style = style(&args.output, Report::Trace, color);
     let details = style.shows_details() || !select.containers.is_empty();
-    let pipeline = |clock: Clock| Pipeline::new(select, Report::Trace, Some(style.sink(stdout())), clock);
-    live::run(plan, details, pipeline, &args.live, &args.run, args.output.count)
+    let pipeline =
+        |clock: Clock| Pipeline::new(select, Report::Trace, Some(style.sink(stdout())), clock);
+    live::run(
+        plan,
+        details,
+        pipeline,
+        &args.live,
+        &args.run,
+        args.output.count,
+    )
 }
 
 pub(super) fn life(args: &Life, color: Color) -> Result<u8, Failure> {
@@ -31,6 +39,14 @@ pub(super) fn life(args: &Life, color: Color) -> Result<u8, Failure> {
     let plan = args.select.kernel.plan(&args.live, &[Kind::State])?;
     let style = style(&args.output, Report::Life, color);
     let details = style.shows_details() || !select.containers.is_empty();
-    let pipeline = |clock: Clock| Pipeline::new(select, Report::Life, Some(style.sink(stdout())), clock);
-    live::run(plan, details, pipeline, &args.live, &args.run, args.output.count)
+    let pipeline =
+        |clock: Clock| Pipeline::new(select, Report::Life, Some(style.sink(stdout())), clock);
+    live::run(
+        plan,
+        details,
+        pipeline,
+        &args.live,
+        &args.run,
+        args.output.count,
+    )
 }

@@ -118,7 +118,11 @@ impl Probes {
             pad: 0,
         };
         let btf = Btf::from_sys_fs().map_err(EbpfError::from)?;
-        let level: u8 = if plan.kernel_log { aya_log_level_debug() } else { 0 };
+        let level: u8 = if plan.kernel_log {
+            aya_log_level_debug()
+        } else {
+            0
+        };
         let mut ebpf = EbpfLoader::new()
             .btf(Some(&btf))
             .override_global("CONFIG", config.as_bytes(), true)
@@ -146,7 +150,9 @@ impl Probes {
         let map = self
             .ebpf
             .take_map("EVENTS")
-            .ok_or_else(|| MapError::InvalidName { name: "EVENTS".into() })?;
+            .ok_or_else(|| MapError::InvalidName {
+                name: "EVENTS".into(),
+            })?;
         Ok(RingBuf::try_from(map)?)
     }
 
@@ -327,9 +333,17 @@ enum HookError {
 impl HookError {
     /// What the kernel said, with the causes, on one line.
     fn reason(&self) -> String {
-        if let Self::Program(ProgramError::LoadError { io_error, verifier_log }) = self {
+        if let Self::Program(ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        }) = self
+        {
             let log = verifier_log.to_string();
-            let last = log.trim().lines().rev().find(|line| !line.starts_with("processed"));
+            let last = log
+                .trim()
+                .lines()
+                .rev()
+                .find(|line| !line.starts_with("processed"));
             return match last {
                 Some(line) => format!("the verifier refuses it: {io_error} ({line})"),
                 None => format!("the kernel refuses it: {io_error}"),

@@ -39,17 +39,19 @@ impl Counters {
     /// `seen = emitted + folded + filtered + lost`. While hooks run it can be off by those that
     /// are between the two counts.
     pub fn balanced(&self) -> bool {
-        self.seen
-            == self.emitted + self.folded + self.filtered + self.lost_ring + self.lost_map
+        self.seen == self.emitted + self.folded + self.filtered + self.lost_ring + self.lost_map
     }
 }
 
 impl Probes {
     /// Reads the counters.
     pub fn counters(&self) -> Result<Counters, MapError> {
-        let map = self.ebpf.map("COUNTERS").ok_or_else(|| MapError::InvalidName {
-            name: "COUNTERS".into(),
-        })?;
+        let map = self
+            .ebpf
+            .map("COUNTERS")
+            .ok_or_else(|| MapError::InvalidName {
+                name: "COUNTERS".into(),
+            })?;
         let map = PerCpuArray::<_, [u64; SLOTS]>::try_from(map)?;
         let mut sum = Counters {
             recursion: self.recursion + self.recursion_misses(),
@@ -76,7 +78,9 @@ impl Probes {
                 use std::os::fd::AsFd as _;
                 let number = fd.as_fd().as_raw_fd();
                 let text = fs::read_to_string(format!("/proc/self/fdinfo/{number}")).ok()?;
-                let line = text.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?;
+                let line = text
+                    .lines()
+                    .find_map(|line| line.strip_prefix("recursion_misses:"))?;
                 line.trim().parse::<u64>().ok()
             })
             .sum()

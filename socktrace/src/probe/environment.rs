@@ -4,11 +4,11 @@
 use std::{fs, io, os::unix::fs::MetadataExt as _, path::PathBuf};
 
 use aya::{maps::MapType, sys::is_map_supported};
-use caps::{CapSet, CapsHashSet, Capability};
+use caps::{CapSet, Capability, CapsHashSet};
 
 use super::attach::cgroup2_root;
 
-/// Inodes of the namespaces that the kernel begins with: include/linux/proc_ns.h.
+/// Inodes of the namespaces that the kernel begins with: `include/linux/proc_ns.h`.
 const INITIAL_USER: u64 = 0xEFFF_FFFD;
 const INITIAL_PID: u64 = 0xEFFF_FFFC;
 
@@ -118,9 +118,9 @@ impl Environment {
         }
     }
 
-    /// Would the kernel let us do what this capability is for? To bpf(2) and perf_event_open(2),
-    /// CAP_SYS_ADMIN still is all of those that were cut out of it. Capabilities over another user
-    /// namespace are none over the kernel.
+    /// Would the kernel let us do what this capability is for? To `bpf()` and `perf_event_open()`,
+    /// `CAP_SYS_ADMIN` still is all of those that were cut out of it. Capabilities over another
+    /// user namespace are none over the kernel.
     pub fn may(&self, capability: Capability) -> bool {
         let part = matches!(
             capability,
@@ -234,13 +234,19 @@ mod tests {
         let id = "sys/kernel/debug/tracing/events/syscalls/sys_exit_socket/id";
         // Not mounted, the directory is there all the same.
         let (_directory, roots) = system(&[(id, "7\n"), ("sys/kernel/tracing/.x", "")]);
-        assert_eq!(tracefs(&roots), Tracefs::Readable(roots.sys.join("kernel/debug/tracing")));
+        assert_eq!(
+            tracefs(&roots),
+            Tracefs::Readable(roots.sys.join("kernel/debug/tracing"))
+        );
     }
 
     #[test]
     fn tracefs_may_have_no_events_for_system_calls() {
         let (_directory, roots) = system(&[("sys/kernel/tracing/events/tcp/enable", "0\n")]);
-        assert_eq!(tracefs(&roots), Tracefs::NoSystemCalls(roots.sys.join("kernel/tracing")));
+        assert_eq!(
+            tracefs(&roots),
+            Tracefs::NoSystemCalls(roots.sys.join("kernel/tracing"))
+        );
     }
 
     #[test]

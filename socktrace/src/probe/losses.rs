@@ -1,37 +1,11 @@
-//! Why hooks are missing, in terms of what can be done about it, and what is lost with them.
+//! What a run does without, for want of hooks: in a few words, not one line for each hook.
 
 use super::{
     attach::Status,
-    catalog::{Attach, FALLBACK_COSTS, Hook, Need},
-    check::{
-        privileges::net_admin_obstacle,
-        remedy::Obstacle,
-        tracing::{cgroup2_obstacle, paranoid_obstacle, tracefs_obstacle},
-    },
+    catalog::{FALLBACK_COSTS, Hook, Need},
+    check::{hooks::explain, remedy::Obstacle},
     environment::Environment,
 };
-
-/// Why this hook is missing: by what the environment says where that explains it, else by what the
-/// kernel said.
-pub fn explain(hook: &Hook, reason: &str, environment: &Environment) -> Obstacle {
-    if environment.older_than(hook.since) {
-        let why = format!("Linux {} does not have it", environment.release);
-        return Obstacle::new(why, format!("a kernel from {} on", hook.since));
-    }
-    let known = match hook.attach {
-        Attach::TpBtf(_) => None,
-        Attach::Tracepoint(..) => {
-            tracefs_obstacle(environment).or_else(|| paranoid_obstacle(environment))
-        }
-        Attach::SockCreate => {
-            net_admin_obstacle(environment).or_else(|| cgroup2_obstacle(environment))
-        }
-    };
-    known.unwrap_or_else(|| Obstacle {
-        why: reason.to_owned(),
-        remedy: None,
-    })
-}
 
 /// Hooks that are not what they should be, for one reason.
 struct Group<'a> {
@@ -91,13 +65,15 @@ impl Group<'_> {
 mod tests {
     use super::*;
     use crate::probe::{
-        catalog::CATALOG,
+        catalog::{Attach, CATALOG},
         environment::{Tracefs, complete},
     };
 
     fn all_missing(which: impl Fn(&Hook) -> bool) -> Vec<(&'static Hook, Status)> {
         let hooks = CATALOG.iter().filter(|hook| which(hook));
-        hooks.map(|hook| (hook, Status::Missing(format!("no {}", hook.name)))).collect()
+        hooks
+            .map(|hook| (hook, Status::Missing(format!("no {}", hook.name))))
+            .collect()
     }
 
     #[test]
@@ -107,10 +83,19 @@ mod tests {
         let hooks = all_missing(|hook| matches!(hook.attach, Attach::Tracepoint(..)));
         let messages = messages(&hooks, &environment);
         assert_eq!(messages.len(), 1, "{messages:?}");
-        for part in ["tracefs is not mounted\n", "no close events; ", "mount -t tracefs"] {
+        for part in [
+            "tracefs is not mounted\n",
+            "no close events; ",
+            "mount -t tracefs",
+        ] {
             assert!(messages[0].contains(part), "{messages:?}");
         }
-        assert_eq!(messages[0].matches("accepted sockets have no owner").count(), 1);
+        assert_eq!(
+            messages[0]
+                .matches("accepted sockets have no owner")
+                .count(),
+            1
+        );
     }
 
     #[test]
@@ -118,12 +103,18 @@ mod tests {
         let hooks = all_missing(|hook| hook.name.starts_with("sched_"));
         let messages = messages(&hooks, &complete());
         assert_eq!(messages.len(), hooks.len());
-        assert!(messages[0].starts_with("no sched_process_exit\n"), "{messages:?}");
+        assert!(
+            messages[0].starts_with("no sched_process_exit\n"),
+            "{messages:?}"
+        );
     }
 
     #[test]
     fn nothing_is_said_of_what_is_as_it_should_be() {
-        let hooks: Vec<_> = CATALOG.iter().map(|hook| (hook, Status::Attached)).collect();
+        let hooks: Vec<_> = CATALOG
+            .iter()
+            .map(|hook| (hook, Status::Attached))
+            .collect();
         assert_eq!(messages(&hooks, &complete()), Vec::<String>::new());
     }
 }

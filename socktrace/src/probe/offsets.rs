@@ -41,7 +41,8 @@ const REGISTERS: [(&str, u32); 4] = [("syscallno", 0), ("orig_x0", 0), ("regs", 
 
 /// Reads the running kernel's BTF. It takes a fifth of a second and some 60 MB, for a moment.
 pub fn read() -> Result<KernelTypes, OffsetsError> {
-    let bytes = fs::read(KERNEL_BTF).map_err(|error| OffsetsError::Unreadable(error.to_string()))?;
+    let bytes =
+        fs::read(KERNEL_BTF).map_err(|error| OffsetsError::Unreadable(error.to_string()))?;
     let types = TypeInformation::new(&Bytes(bytes))
         .map_err(|error| OffsetsError::Unreadable(error.message().to_owned()))?;
     let layout = Layout::new(&types);

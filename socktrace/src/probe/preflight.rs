@@ -4,9 +4,8 @@ use std::{error::Error, fmt, io};
 
 use super::{
     AttachError,
-    check::{Check, Grade, Lack, kernel, privileges, remedy::Remedy},
+    check::{Check, Grade, Lack, kernel, privileges},
     environment::Environment,
-    offsets::OffsetsError,
 };
 
 /// Why nothing is attached.
@@ -19,11 +18,7 @@ pub struct Refusal {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.check.message)?;
-        for line in self.check.remedy.iter().flat_map(Remedy::lines) {
-            write!(f, "\n  {line}")?;
-        }
-        Ok(())
+        f.write_str(&self.check.text())
     }
 }
 
@@ -72,13 +67,8 @@ impl AttachError {
         text
     }
 
-    /// Does it say what the remedy is about: the kernel's types?
-    pub fn is_about_types(&self) -> bool {
-        matches!(self, Self::Offsets(OffsetsError::Unreadable(_) | OffsetsError::Missing(_)))
-    }
-
     fn causes(&self) -> impl Iterator<Item = &(dyn Error + 'static)> {
-        std::iter::successors(self.source(), |error| error.source())
+        std::iter::successors(self.source(), |&error| error.source())
     }
 }
 
@@ -107,7 +97,10 @@ mod tests {
         environment.lockdown = Some("confidentiality".to_owned());
         let refusal = preflight(&environment).unwrap_err();
         assert_eq!(refusal.lack, Lack::Kernel);
-        assert!(refusal.to_string().contains("\n  remedy: boot with"), "{refusal}");
+        assert!(
+            refusal.to_string().contains("\n  remedy: boot with"),
+            "{refusal}"
+        );
     }
 
     #[test]
@@ -120,8 +113,18 @@ mod tests {
         };
         let error = refused(io::ErrorKind::PermissionDenied);
         assert_eq!(error.lack(), Some(Lack::Privileges));
-        assert!(error.in_full().ends_with("`EVENTS`: permission denied"), "{}", error.in_full());
-        assert_eq!(refused(io::ErrorKind::InvalidInput).lack(), Some(Lack::Kernel));
-        assert_eq!(AttachError::Io(io::ErrorKind::PermissionDenied.into()).lack(), None);
+        assert!(
+            error.in_full().ends_with("`EVENTS`: permission denied"),
+            "{}",
+            error.in_full()
+        );
+        assert_eq!(
+            refused(io::ErrorKind::InvalidInput).lack(),
+            Some(Lack::Kernel)
+        );
+        assert_eq!(
+            AttachError::Io(io::ErrorKind::PermissionDenied.into()).lack(),
+            None
+        );
     }
 }

@@ -27,10 +27,12 @@ impl<W: Write> Sink for Csv<W> {
     fn row(&mut self, change: &Change, clock: &Clock) -> io::Result<()> {
         if !self.begun {
             self.begun = true;
-            self.out.write_record(self.fields.iter().map(|field| field.name()))?;
+            self.out
+                .write_record(self.fields.iter().map(|field| field.name()))?;
         }
         for &field in &self.fields {
-            self.out.write_field(change.value(field, clock).to_string())?;
+            self.out
+                .write_field(change.value(field, clock).to_string())?;
         }
         self.out.write_record(None::<&[u8]>)?;
         Ok(())

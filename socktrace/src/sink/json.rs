@@ -58,9 +58,8 @@ struct Row<'a> {
 impl Serialize for Row<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        let mut put = |field: Field| {
-            map.serialize_entry(field.name(), &self.change.value(field, self.clock))
-        };
+        let mut put =
+            |field: Field| map.serialize_entry(field.name(), &self.change.value(field, self.clock));
         if let Some(fields) = self.fields {
             for &field in fields {
                 put(field)?;

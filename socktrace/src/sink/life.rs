@@ -39,18 +39,27 @@ impl<W: Write> Life<W> {
 }
 
 impl<W: Write> Sink for Life<W> {
-    #[allow(clippy::cast_precision_loss, reason = "kilobytes and milliseconds are shown")]
+    #[allow(
+        clippy::cast_precision_loss,
+        reason = "kilobytes and milliseconds are shown"
+    )]
     fn row(&mut self, change: &Change, clock: &Clock) -> io::Result<()> {
         if !self.begun {
             self.begun = true;
             self.header()?;
         }
-        let What::End { lifetime_ns, bytes, .. } = &change.what else {
+        let What::End {
+            lifetime_ns, bytes, ..
+        } = &change.what
+        else {
             return text::aside(&mut self.out, change);
         };
         let width = self.width;
         let kilobytes = |bytes: Option<u64>| {
-            bytes.map_or_else(|| "-".to_owned(), |bytes| format!("{:.1}", bytes as f64 / 1024.0))
+            bytes.map_or_else(
+                || "-".to_owned(),
+                |bytes| format!("{:.1}", bytes as f64 / 1024.0),
+            )
         };
         let socket = &change.socket;
         text::time(&mut self.out, self.times, change, clock)?;
@@ -77,7 +86,12 @@ impl<W: Write> Sink for Life<W> {
 /// The row of a life, if this change ends a connection: `end`, as of the connection. The socket
 /// itself may go on, with a descriptor that nobody closes or with another connection.
 pub fn ended(change: &Change) -> Option<Change> {
-    let What::State { outcome: Some(outcome), role, .. } = change.what else {
+    let What::State {
+        outcome: Some(outcome),
+        role,
+        ..
+    } = change.what
+    else {
         return matches!(change.what, What::Lost { .. }).then(|| change.clone());
     };
     Some(Change {

@@ -91,9 +91,11 @@ impl Style {
                 format == Format::Wide,
                 self.color,
             )),
-            (format, Report::Life, None) => {
-                Box::new(life::Life::new(out, self.times, self.wide || format == Format::Wide))
-            }
+            (format, Report::Life, None) => Box::new(life::Life::new(
+                out,
+                self.times,
+                self.wide || format == Format::Wide,
+            )),
         }
     }
 

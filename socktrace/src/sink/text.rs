@@ -1,7 +1,7 @@
 //! Columns for people.
 
 use std::{
-    fmt::Display,
+    fmt::{Display, Write as _},
     io::{self, Write},
 };
 
@@ -65,9 +65,17 @@ impl<W: Write> Sink for Text<W> {
         time(&mut self.out, self.times, change, clock)?;
         if self.more {
             let (cookie, inode) = (or_dash(socket.cookie), or_dash(socket.inode));
-            write!(self.out, "{cookie:<8} {inode:<10} {:<10} ", or_dash(socket.netns))?;
+            write!(
+                self.out,
+                "{cookie:<8} {inode:<10} {:<10} ",
+                or_dash(socket.netns)
+            )?;
         }
-        let style = if self.color { style(&change.what) } else { Style::new() };
+        let style = if self.color {
+            style(&change.what)
+        } else {
+            Style::new()
+        };
         writeln!(
             self.out,
             "{:<7} {:<15} {:>4} {style}{:<7}{style:#} {:<width$} {:<width$} {}",
@@ -117,7 +125,12 @@ impl<W: Write> Sink for Columns<W> {
             self.begun = true;
             time_header(&mut self.out, self.times)?;
             for &field in &self.fields {
-                write!(self.out, "{:<1$} ", field.name().to_uppercase(), width(field))?;
+                write!(
+                    self.out,
+                    "{:<1$} ",
+                    field.name().to_uppercase(),
+                    width(field)
+                )?;
             }
             writeln!(self.out)?;
         }
@@ -137,16 +150,16 @@ impl<W: Write> Sink for Columns<W> {
 
 /// What is particular about this row, in words.
 fn detail(change: &Change) -> String {
-    let by = change.other_actor().map(|pid| format!(" by pid {pid}")).unwrap_or_default();
+    let by = change
+        .other_actor()
+        .map(|pid| format!(" by pid {pid}"))
+        .unwrap_or_default();
     let failed = |error: &Option<i32>| match error {
         Some(error) => errno::name(*error).into_owned(),
         None => "ok".to_owned(),
     };
     let text = match &change.what {
-        What::Socket { .. } => match change.value(Field::Type, &NO_CLOCK) {
-            value if value == crate::field::Value::Null => String::new(),
-            value => value.to_string(),
-        },
+        What::Socket { .. } => change.value(Field::Type, &NO_CLOCK).to_string(),
         What::Bind { error } => failed(error),
         What::Listen { backlog, error } => format!("{}, backlog {backlog}", failed(error)),
         What::Connect { error, latency_ns } => match latency_ns {
@@ -157,7 +170,12 @@ fn detail(change: &Change) -> String {
             Some(ns) => format!("queued {}", duration(*ns)),
             None => "queued before we looked".to_owned(),
         },
-        What::State { old, new, in_old_ns, .. } => {
+        What::State {
+            old,
+            new,
+            in_old_ns,
+            ..
+        } => {
             let change = format!("{} -> {}", state_word(*old), state_word(*new));
             match in_old_ns {
                 Some(ns) => format!("{change} after {}", duration(*ns)),
@@ -169,13 +187,22 @@ fn detail(change: &Change) -> String {
             Some(0) => format!("{}, the last", by.word()),
             None => by.word().to_owned(),
         },
-        What::End { lifetime_ns, role, reason, bytes } => {
+        What::End {
+            lifetime_ns,
+            role,
+            reason,
+            bytes,
+        } => {
             let mut text = format!("{} {}", role.word(), reason.word());
             if let Some(ns) = lifetime_ns {
-                text += &format!(" after {}", duration(*ns));
+                _ = write!(text, " after {}", duration(*ns));
             }
             if let Some(bytes) = bytes {
-                text += &format!(", sent {} B, received {} B", bytes.sent, bytes.received);
+                _ = write!(
+                    text,
+                    ", sent {} B, received {} B",
+                    bytes.sent, bytes.received
+                );
             }
             text
         }
@@ -193,7 +220,11 @@ const NO_CLOCK: Clock = Clock {
 /// A loss, between the rows where it happened.
 pub(super) fn aside(out: &mut impl Write, change: &Change) -> io::Result<()> {
     if let What::Lost { count, place } = &change.what {
-        writeln!(out, "--- {count} events were lost here ({}) ---", place.word())?;
+        writeln!(
+            out,
+            "--- {count} events were lost here ({}) ---",
+            place.word()
+        )?;
     }
     Ok(())
 }
@@ -239,7 +270,11 @@ pub(super) fn pid(change: &Change) -> String {
 }
 
 pub(super) fn comm(change: &Change) -> String {
-    let comm = change.socket.owner.as_ref().and_then(|process| process.comm);
+    let comm = change
+        .socket
+        .owner
+        .as_ref()
+        .and_then(|process| process.comm);
     comm.map_or_else(|| "-".to_owned(), |comm| printable(&comm.to_text()))
 }
 

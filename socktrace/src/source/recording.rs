@@ -85,7 +85,10 @@ impl<W: Write> Writer<W> {
         let mut writer = Self { file };
         let header = Header {
             byte_order: byte_order().to_owned(),
-            kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
+            kernel: rustix::system::uname()
+                .release()
+                .to_string_lossy()
+                .into_owned(),
             ahead_ns: clock.ahead_ns,
             began_ns: clock.began_ns,
         };
@@ -175,8 +178,8 @@ impl<R: Read> Reader<R> {
         self.clock
     }
 
-    /// The next item; `None` after the last.
-    pub fn next(&mut self) -> Result<Option<Item<'_>>, RecordingError> {
+    /// Reads the next item; `None` after the last.
+    pub fn read(&mut self) -> Result<Option<Item<'_>>, RecordingError> {
         let (tag, at) = self.frame()?;
         let item = match tag {
             RECORD => Item::Record(&self.body),
@@ -278,7 +281,7 @@ mod tests {
     fn read(bytes: &[u8]) -> Result<usize, RecordingError> {
         let mut reader = Reader::new(bytes)?;
         let mut count = 0;
-        while reader.next()?.is_some() {
+        while reader.read()?.is_some() {
             count += 1;
         }
         Ok(count)
@@ -289,10 +292,10 @@ mod tests {
         let bytes = recording();
         let mut reader = Reader::new(&bytes[..]).unwrap();
         assert_eq!(reader.clock(), CLOCK);
-        assert_eq!(reader.next().unwrap(), Some(Item::Record(b"some record")));
-        assert_eq!(reader.next().unwrap(), Some(Item::Process(described())));
-        assert_eq!(reader.next().unwrap(), Some(Item::Settle));
-        assert_eq!(reader.next().unwrap(), None);
+        assert_eq!(reader.read().unwrap(), Some(Item::Record(b"some record")));
+        assert_eq!(reader.read().unwrap(), Some(Item::Process(described())));
+        assert_eq!(reader.read().unwrap(), Some(Item::Settle));
+        assert_eq!(reader.read().unwrap(), None);
     }
 
     #[test]
@@ -311,7 +314,10 @@ mod tests {
 
     #[test]
     fn another_file_is_refused() {
-        assert!(matches!(read(b"\x7fELF and so on"), Err(RecordingError::NotOne)));
+        assert!(matches!(
+            read(b"\x7fELF and so on"),
+            Err(RecordingError::NotOne)
+        ));
     }
 
     proptest! {
@@ -320,7 +326,7 @@ mod tests {
             let mut bytes = recording();
             let at = at % bytes.len();
             bytes[at] = byte;
-            _ = read(&bytes);
+            drop(read(&bytes));
         }
     }
 }

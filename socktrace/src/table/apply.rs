@@ -2,8 +2,8 @@
 
 use socktrace_common::{
     event::{
-        AcceptEvent, CallEvent, CloseEvent, ClosedBy, ConnectEvent, DescriptorsEvent,
-        DestroyEvent, ExecEvent, ForkEvent, Header, ProcessEvent, SocketEvent, StateEvent,
+        AcceptEvent, CallEvent, CloseEvent, ClosedBy, ConnectEvent, DescriptorsEvent, DestroyEvent,
+        ExecEvent, ForkEvent, Header, ProcessEvent, SocketEvent, StateEvent,
     },
     socket::{
         FAMILY_IPV4, FAMILY_IPV6, SocketInfo,
@@ -94,7 +94,11 @@ impl SocketTable {
             None => connect::returned(&mut None, header.mono_ns, false, event.ret),
         };
         if let Some(told) = told {
-            let info = if info.rport == 0 { target.as_ref().unwrap_or(info) } else { info };
+            let info = if info.rport == 0 {
+                target.as_ref().unwrap_or(info)
+            } else {
+                info
+            };
             changes.push(self.change(header, info, Some(event.fd), told.into()));
         }
     }
@@ -137,7 +141,7 @@ impl SocketTable {
         let Some(socket) = self.socket(info) else {
             return;
         };
-        let told = step(socket, &transition, event);
+        let told = step(socket, transition, event);
         let in_old_ns = socket.state_since.map(|since| now.saturating_sub(since));
         let outcome = transition.ends_connection().then(|| {
             let since = socket.established.or(socket.state_since);
@@ -196,7 +200,9 @@ impl SocketTable {
             lifetime_ns: socket.born.map(|born| header.mono_ns.saturating_sub(born)),
             role: socket.role,
             reason: socket.reason.unwrap_or(unseen),
-            bytes: socket.bytes.or_else(|| (known && never_connected).then(Default::default)),
+            bytes: socket
+                .bytes
+                .or_else(|| (known && never_connected).then(Default::default)),
         };
         let mut change = self.change(header, info, None, what);
         (change.actor, change.tid) = (None, None);
@@ -209,7 +215,8 @@ impl SocketTable {
     }
 
     fn process_told(&mut self, event: &ProcessEvent) {
-        self.processes.begin(event.header.tgid, Comm::new(event.comm));
+        self.processes
+            .begin(event.header.tgid, Comm::new(event.comm));
     }
 
     fn forked(&mut self, event: &ForkEvent) {
@@ -229,7 +236,9 @@ impl SocketTable {
     }
 
     fn executed(&mut self, event: &ExecEvent, changes: &mut Vec<Change>) {
-        let process = self.processes.rename(event.header.tgid, Comm::new(event.comm));
+        let process = self
+            .processes
+            .rename(event.header.tgid, Comm::new(event.comm));
         self.reown(&process);
         let released = self.holders.keep(process.pid, &event.open);
         self.let_go(&event.header, released, By::Exec, changes);
@@ -285,9 +294,11 @@ impl SocketTable {
 }
 
 /// What a transition does to the socket, besides its state; the outcome of an open if it tells.
-fn step(socket: &mut Socket, transition: &Transition, event: &StateEvent) -> Option<Told> {
+fn step(socket: &mut Socket, transition: Transition, event: &StateEvent) -> Option<Told> {
     let now = event.header.mono_ns;
-    let Transition { old, new, error, .. } = *transition;
+    let Transition {
+        old, new, error, ..
+    } = transition;
     let was_established = socket.established.is_some();
     match (old, new) {
         (Close, SynSent) => {
@@ -312,7 +323,13 @@ fn step(socket: &mut Socket, transition: &Transition, event: &StateEvent) -> Opt
     if old != SynSent {
         return None;
     }
-    connect::left_syn_sent(&mut socket.attempt, now, new, error, event.socket.lport != 0)
+    connect::left_syn_sent(
+        &mut socket.attempt,
+        now,
+        new,
+        error,
+        event.socket.lport != 0,
+    )
 }
 
 impl From<Told> for What {

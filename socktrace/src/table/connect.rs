@@ -1,7 +1,7 @@
 //! When is the outcome of an active open known, and what is it?
 //!
 //! A blocking `connect()` says so when it returns; a non-blocking one returns EINPROGRESS and the
-//! state changes tell; one through io_uring or TCP Fast Open makes no such call at all; and one
+//! state changes tell; one through `io_uring` or TCP Fast Open makes no such call at all; and one
 //! that fails at once may change no state. Each outcome is told once.
 
 use socktrace_common::socket::TcpState::{self, Close, SynRecv};
@@ -11,7 +11,7 @@ use crate::errno::{EADDRNOTAVAIL, EALREADY, EINPROGRESS, EINTR, EISCONN, ERESTAR
 /// An active open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Attempt {
-    /// When SYN_SENT was entered.
+    /// When `SYN_SENT` was entered.
     started: u64,
     /// Whether the call that began it has returned, or there was none.
     returned: bool,
@@ -26,7 +26,7 @@ pub(super) struct Told {
     pub(super) latency_ns: Option<u64>,
 }
 
-/// SYN_SENT is entered; `in_call` if by `connect()`.
+/// `SYN_SENT` is entered; `in_call` if by `connect()`.
 pub(super) fn begin(now: u64, in_call: bool) -> Attempt {
     Attempt {
         started: now,
@@ -35,7 +35,7 @@ pub(super) fn begin(now: u64, in_call: bool) -> Attempt {
     }
 }
 
-/// The socket leaves SYN_SENT. `bound` tells whether it had a local port.
+/// The socket leaves `SYN_SENT`. `bound` tells whether it had a local port.
 pub(super) fn left_syn_sent(
     attempt: &mut Option<Attempt>,
     now: u64,
@@ -114,6 +114,10 @@ mod tests {
 
     const ENETUNREACH: i32 = 101;
 
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "it stands beside what may be None"
+    )]
     fn told(error: Option<i32>, latency_ns: Option<u64>) -> Option<Told> {
         Some(Told { error, latency_ns })
     }

@@ -39,9 +39,7 @@ impl Holders {
         let Some(held) = self.by_pid.get_mut(&pid) else {
             return Vec::new();
         };
-        let mut released: Vec<_> = held
-            .extract_if(|fd, _| !is_open(open, *fd))
-            .collect();
+        let mut released: Vec<_> = held.extract_if(|fd, _| !is_open(open, *fd)).collect();
         if held.is_empty() {
             self.by_pid.remove(&pid);
         }
@@ -62,7 +60,11 @@ impl Holders {
 
     /// What the process holds.
     pub(super) fn of(&self, pid: u32) -> impl Iterator<Item = u64> {
-        self.by_pid.get(&pid).into_iter().flat_map(HashMap::values).copied()
+        self.by_pid
+            .get(&pid)
+            .into_iter()
+            .flat_map(HashMap::values)
+            .copied()
     }
 }
 

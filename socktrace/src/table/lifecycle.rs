@@ -130,9 +130,18 @@ mod tests {
 
     #[test]
     fn the_errno_says_why_it_ended() {
-        assert_eq!(transition(Established, Close, ECONNRESET).reason(), Reason::Reset);
-        assert_eq!(transition(SynSent, Close, ETIMEDOUT).reason(), Reason::Timeout);
-        assert_eq!(transition(SynSent, Close, ECONNREFUSED).reason(), Reason::Refused);
+        assert_eq!(
+            transition(Established, Close, ECONNRESET).reason(),
+            Reason::Reset
+        );
+        assert_eq!(
+            transition(SynSent, Close, ETIMEDOUT).reason(),
+            Reason::Timeout
+        );
+        assert_eq!(
+            transition(SynSent, Close, ECONNREFUSED).reason(),
+            Reason::Refused
+        );
         assert_eq!(transition(Established, Close, 0).reason(), Reason::Aborted);
         assert_eq!(transition(LastAck, Close, 0).reason(), Reason::Closed);
         assert_eq!(transition(FinWait2, Close, 0).reason(), Reason::Closed);
@@ -144,7 +153,15 @@ mod tests {
         (event.old, event.new) = (FinWait2 as u8, Close as u8);
         event.flags = STATE_FIN_RECEIVED;
         (event.bytes_acked, event.bytes_received) = (7, 4);
-        let bytes = Transition::of(&event).unwrap().bytes(&event, Role::Client, true);
-        assert_eq!(bytes, Bytes { sent: 5, received: 3 });
+        let bytes = Transition::of(&event)
+            .unwrap()
+            .bytes(&event, Role::Client, true);
+        assert_eq!(
+            bytes,
+            Bytes {
+                sent: 5,
+                received: 3
+            }
+        );
     }
 }

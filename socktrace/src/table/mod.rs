@@ -94,12 +94,20 @@ impl SocketTable {
 
     fn unhold(&mut self, id: u64, pid: u32, fd: i32) {
         if let Some(socket) = self.sockets.get_mut(&id) {
-            socket.holders.retain(|holder| *holder != Holder { pid, fd });
+            socket
+                .holders
+                .retain(|holder| *holder != Holder { pid, fd });
         }
     }
 
     /// A row about the socket of `info`, done by the running process.
-    fn change(&mut self, header: &Header, info: &SocketInfo, fd: Option<i32>, what: What) -> Change {
+    fn change(
+        &mut self,
+        header: &Header,
+        info: &SocketInfo,
+        fd: Option<i32>,
+        what: What,
+    ) -> Change {
         let (view, owner_fd) = match self.sockets.get(&info.id) {
             Some(socket) => (socket.view(), socket.fd),
             // Without an identity the caller is as much of an owner as will be known.

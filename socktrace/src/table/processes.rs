@@ -47,7 +47,12 @@ impl Processes {
     }
 
     /// What `/proc` says of it, and its name if the kernel side did not tell.
-    pub(super) fn describe(&mut self, pid: u32, comm: Option<Comm>, details: Details) -> Arc<Process> {
+    pub(super) fn describe(
+        &mut self,
+        pid: u32,
+        comm: Option<Comm>,
+        details: Details,
+    ) -> Arc<Process> {
         let mut process = Process::clone(&self.get(pid));
         process.comm = process.comm.or(comm);
         process.details = details;

@@ -6,9 +6,7 @@ use std::{
 };
 
 use smallvec::SmallVec;
-use socktrace_common::socket::{
-    FAMILY_IPV4, FAMILY_IPV6, SYNTHETIC_ID, SocketInfo, TcpState,
-};
+use socktrace_common::socket::{FAMILY_IPV4, FAMILY_IPV6, SYNTHETIC_ID, SocketInfo, TcpState};
 
 use super::connect::Attempt;
 use crate::{
@@ -174,7 +172,13 @@ mod tests {
         info.family = FAMILY_IPV4;
         info.lport = 80;
         let any: IpAddr = [0, 0, 0, 0].into();
-        assert_eq!(view(&info).local, Endpoint { address: Some(any), port: Some(80) });
+        assert_eq!(
+            view(&info).local,
+            Endpoint {
+                address: Some(any),
+                port: Some(80)
+            }
+        );
         assert_eq!(view(&info).remote, Endpoint::default());
     }
 

@@ -14,12 +14,19 @@ c.close(); a.recv(1); a.close(); d.close()
 #[test]
 fn by_remote_port() {
     let netns = Netns::new();
-    let trace = netns.trace_with(&["-D", "9"], r"
+    let trace = netns.trace_with(
+        &["-D", "9"],
+        r"
 c = socket.socket(); say(nine=cookie(c)); c.connect_ex(('127.0.0.1', 9))
 d = socket.socket(); say(ten=cookie(d)); d.connect_ex(('127.0.0.1', 10))
-");
+",
+    );
     trace.socket("nine").row("connect").expect("rport", 9);
-    assert!(trace.rows.iter().all(|row| row.number("rport") == Some(9)), "{:?}", trace.rows);
+    assert!(
+        trace.rows.iter().all(|row| row.number("rport") == Some(9)),
+        "{:?}",
+        trace.rows
+    );
     // Its socket() came before it had a port, and still its whole life is known.
     let end = trace.socket("nine").row("end");
     assert!(end.number("lifetime_us").is_some());
@@ -28,12 +35,20 @@ d = socket.socket(); say(ten=cookie(d)); d.connect_ex(('127.0.0.1', 10))
 #[test]
 fn by_local_port() {
     let netns = Netns::new();
-    let trace = netns.trace_with(&["-L", "5001"], r"
+    let trace = netns.trace_with(
+        &["-L", "5001"],
+        r"
 for port in (5001, 5002):
     l = socket.socket(); l.bind(('127.0.0.1', port)); l.listen(); c, a = pair(l)
-");
+",
+    );
     assert_eq!(trace.of("accept").len(), 1);
-    assert!(trace.rows.iter().all(|row| row.number("lport") == Some(5001)));
+    assert!(
+        trace
+            .rows
+            .iter()
+            .all(|row| row.number("lport") == Some(5001))
+    );
 }
 
 #[test]
@@ -42,7 +57,13 @@ fn by_family() {
     for (option, family) in [("-4", "ipv4"), ("-6", "ipv6")] {
         let trace = netns.trace_with(&[option], ECHO);
         assert_eq!(trace.of("connect").len(), 1, "{option}");
-        assert!(trace.rows.iter().all(|row| row.text("family") == Some(family)), "{option}");
+        assert!(
+            trace
+                .rows
+                .iter()
+                .all(|row| row.text("family") == Some(family)),
+            "{option}"
+        );
     }
 }
 
@@ -52,7 +73,11 @@ fn by_event() {
     assert_eq!(trace.of("accept").len(), 2);
     assert_eq!(trace.of("end").len(), trace.rows.len() - 2);
     // What is not shown is still known.
-    trace.socket("server").row("end").expect("role", "server").expect("reason", "closed");
+    trace
+        .socket("server")
+        .row("end")
+        .expect("role", "server")
+        .expect("reason", "closed");
 }
 
 #[test]
@@ -67,7 +92,10 @@ fn by_state() {
 #[test]
 fn by_condition_and_name() {
     let netns = Netns::new();
-    let trace = netns.trace_with(&["--filter", "event==connect", "--filter", "raddr==::1"], ECHO);
+    let trace = netns.trace_with(
+        &["--filter", "event==connect", "--filter", "raddr==::1"],
+        ECHO,
+    );
     assert_eq!(trace.rows.len(), 1);
     let trace = netns.trace_with(&["--comm", "nobody-is-called-so"], ECHO);
     assert!(trace.rows.is_empty(), "{:?}", trace.rows);
@@ -94,12 +122,19 @@ a, _ = l.accept(); print('done', l.getsockname()[1], flush=True); sys.stdin.read
     traced.say("go");
     let port: i64 = traced.hear("done").parse().unwrap();
     // Somebody else's, at the same time.
-    run(netns.command("python3").args(["-c", "import socket; socket.socket().connect_ex(('127.0.0.1', 9))"]));
+    run(netns.command("python3").args([
+        "-c",
+        "import socket; socket.socket().connect_ex(('127.0.0.1', 9))",
+    ]));
     traced.say("end");
     let (json, _) = tracer.stop();
     let rows = rows(&json);
     let pid: i64 = pid.parse().unwrap();
-    let of = |event: &str| rows.iter().filter(|row| row.text("event") == Some(event)).collect::<Vec<_>>();
+    let of = |event: &str| {
+        rows.iter()
+            .filter(|row| row.text("event") == Some(event))
+            .collect::<Vec<_>>()
+    };
     assert_eq!(of("accept").len(), 1);
     of("accept")[0].expect("pid", pid);
     let connects = of("connect");
@@ -107,6 +142,8 @@ a, _ = l.accept(); print('done', l.getsockname()[1], flush=True); sys.stdin.read
     connects[0].expect("rport", port);
     assert_ne!(connects[0].number("pid"), Some(pid));
     // The child of the listener is followed before it is accepted.
-    let born = rows.iter().find(|row| row.text("old") == Some("listen") && row.text("new") == Some("syn_recv"));
+    let born = rows
+        .iter()
+        .find(|row| row.text("old") == Some("listen") && row.text("new") == Some("syn_recv"));
     born.expect("a handshake").expect("lport", port);
 }

@@ -26,17 +26,40 @@ c.close(); a.recv(1); a.close(); l.close()
 
     let listener = trace.socket("listener");
     listener.expect("socket bind close>listen listen close:close listen>close end");
-    listener.all("pid", pid).all("comm", "python3").all("owner", "exact");
-    listener.row("listen").expect("backlog", 16).expect("lport", trace.said("port"));
-    listener.row("close:close").expect("fd", trace.said("lfd")).expect("holders_left", 0);
-    listener.row("end").expect("role", "listener").expect("reason", "closed");
+    listener
+        .all("pid", pid)
+        .all("comm", "python3")
+        .all("owner", "exact");
+    listener
+        .row("listen")
+        .expect("backlog", 16)
+        .expect("lport", trace.said("port"));
+    listener
+        .row("close:close")
+        .expect("fd", trace.said("lfd"))
+        .expect("holders_left", 0);
+    listener
+        .row("end")
+        .expect("role", "listener")
+        .expect("reason", "closed");
 
     let client = trace.socket("client");
-    client.expect(CLIENT).all("pid", pid).all("fd", trace.said("cfd"));
-    client.all("netns", trace.said("netns")).all("family", "ipv4").all("proto", "tcp");
-    client.row("socket").expect("type", "stream").expect_null("lport");
+    client
+        .expect(CLIENT)
+        .all("pid", pid)
+        .all("fd", trace.said("cfd"));
+    client
+        .all("netns", trace.said("netns"))
+        .all("family", "ipv4")
+        .all("proto", "tcp");
+    client
+        .row("socket")
+        .expect("type", "stream")
+        .expect_null("lport");
     let connect = client.row("connect");
-    connect.expect("rport", trace.said("port")).expect("lport", trace.said("client_port"));
+    connect
+        .expect("rport", trace.said("port"))
+        .expect("lport", trace.said("client_port"));
     assert!((1..1_000_000).contains(&connect.number("latency_us").unwrap()));
     let end = client.row("end");
     end.expect("role", "client").expect("reason", "closed");
@@ -47,13 +70,23 @@ c.close(); a.recv(1); a.close(); l.close()
     server.expect(SERVER);
     for born in ["listen>syn_recv", "syn_recv>established"] {
         // Nobody owns a child before it is accepted.
-        server.row(born).expect_null("pid").expect("owner", "unknown");
+        server
+            .row(born)
+            .expect_null("pid")
+            .expect("owner", "unknown");
     }
     let accept = server.row("accept");
-    accept.expect("pid", pid).expect("fd", trace.said("afd")).expect("inode", trace.said("inode"));
+    accept
+        .expect("pid", pid)
+        .expect("fd", trace.said("afd"))
+        .expect("inode", trace.said("inode"));
     accept.expect("listener_cookie", trace.said("listener"));
     assert!(accept.number("queued_us").is_some());
-    server.row("end").expect("role", "server").expect("tx_bytes", 3).expect("rx_bytes", 5);
+    server
+        .row("end")
+        .expect("role", "server")
+        .expect("tx_bytes", 3)
+        .expect("rx_bytes", 5);
 }
 
 #[test]
@@ -67,7 +100,10 @@ c.close(); a.recv(1); a.close()
     );
     let client = trace.socket("client");
     client.expect(CLIENT).all("family", "ipv6");
-    client.row("connect").expect("laddr", "::1").expect("raddr", "::1");
+    client
+        .row("connect")
+        .expect("laddr", "::1")
+        .expect("raddr", "::1");
     trace.socket("server").expect(SERVER).all("laddr", "::1");
 }
 
@@ -83,10 +119,21 @@ say(listener=cookie(l), client=cookie(c), server=cookie(a))
 c.close(); a.recv(1); a.close()
 ",
     );
-    trace.socket("listener").row("listen").expect("laddr", "::").expect("family", "ipv6");
+    trace
+        .socket("listener")
+        .row("listen")
+        .expect("laddr", "::")
+        .expect("family", "ipv6");
     let connect = trace.socket("client").row("connect");
-    connect.expect("laddr", "127.0.0.1").expect("raddr", "127.0.0.1").expect("family", "ipv4");
-    trace.socket("server").expect(SERVER).all("family", "ipv4").all("raddr", "127.0.0.1");
+    connect
+        .expect("laddr", "127.0.0.1")
+        .expect("raddr", "127.0.0.1")
+        .expect("family", "ipv4");
+    trace
+        .socket("server")
+        .expect(SERVER)
+        .all("family", "ipv4")
+        .all("raddr", "127.0.0.1");
 }
 
 #[test]
@@ -102,9 +149,15 @@ c.close()
     let client = trace.socket("client");
     client.expect("socket close>syn_sent syn_sent>close connect:ECONNREFUSED close:close end");
     let connect = client.row("connect");
-    connect.expect("rport", 9).expect("raddr", "127.0.0.1").expect("fd", trace.said("fd"));
+    connect
+        .expect("rport", 9)
+        .expect("raddr", "127.0.0.1")
+        .expect("fd", trace.said("fd"));
     assert!(connect.number("latency_us").is_some());
-    client.row("end").expect("reason", "refused").expect("role", "client");
+    client
+        .row("end")
+        .expect("reason", "refused")
+        .expect("role", "client");
 }
 
 #[test]
@@ -118,7 +171,10 @@ say(errno=c.connect_ex(('192.0.2.1', 443)))
     assert_eq!(trace.said("errno"), 101);
     let client = trace.socket("client");
     client.expect("socket connect:ENETUNREACH close:close end");
-    client.row("connect").expect("raddr", "192.0.2.1").expect("rport", 443);
+    client
+        .row("connect")
+        .expect("raddr", "192.0.2.1")
+        .expect("rport", 443);
 }
 
 #[test]
@@ -138,7 +194,11 @@ c = socket.socket(); say(client=cookie(c), errno=c.connect_ex(('127.0.0.1', 5000
     let connect = client.row("connect");
     connect.expect("rport", 5000).expect_null("lport");
     assert!(connect.number("latency_us").is_some());
-    let ok = trace.of("connect").iter().filter(|row| row.text("error").is_none()).count();
+    let ok = trace
+        .of("connect")
+        .iter()
+        .filter(|row| row.text("error").is_none())
+        .count();
     assert_eq!(ok, 10);
 }
 
@@ -165,9 +225,15 @@ select.select([], [r], []); say(failed=r.connect_ex(('127.0.0.1', 9)))
     let client = trace.socket("client").row("connect");
     client.expect_null("error");
     // The SYN is sent again after a second, when there is room.
-    assert!((900_000..3_000_000).contains(&client.number("latency_us").unwrap()), "{client:?}");
+    assert!(
+        (900_000..3_000_000).contains(&client.number("latency_us").unwrap()),
+        "{client:?}"
+    );
     assert_eq!((trace.said("begun"), trace.said("failed")), (115, 111));
-    trace.socket("refused").row("connect").expect("error", "ECONNREFUSED");
+    trace
+        .socket("refused")
+        .row("connect")
+        .expect("error", "ECONNREFUSED");
 }
 
 #[test]
@@ -207,11 +273,19 @@ c.close(); time.sleep(0.1); os.write(w, b'x'); os.wait(); a.recv(1)
     );
     // The owner stays who connected; who let go is told beside.
     client.all("pid", parent);
-    let closes: Vec<_> = client.rows.iter().filter(|r| r.text("event") == Some("close")).collect();
+    let closes: Vec<_> = client
+        .rows
+        .iter()
+        .filter(|r| r.text("event") == Some("close"))
+        .collect();
     closes[0].expect("holders_left", 1);
     assert_eq!(closes[0].number("actor_pid"), None);
-    closes[1].expect("holders_left", 0).expect("actor_pid", child);
-    client.row("established>fin_wait1").expect("actor_pid", child);
+    closes[1]
+        .expect("holders_left", 0)
+        .expect("actor_pid", child);
+    client
+        .row("established>fin_wait1")
+        .expect("actor_pid", child);
     // What the child inherited and kept goes when it exits.
     let server = trace.socket("server");
     let by_child = server.row("close:exit");
@@ -230,7 +304,11 @@ os._exit(0)
     for name in ["listener", "client", "server"] {
         let life = trace.socket(name);
         life.row("close:exit").expect("pid", trace.said("pid"));
-        let kinds: Vec<_> = life.rows.iter().filter_map(|row| row.text("event")).collect();
+        let kinds: Vec<_> = life
+            .rows
+            .iter()
+            .filter_map(|row| row.text("event"))
+            .collect();
         assert_eq!(kinds.last(), Some(&"end"), "{name}");
     }
 }
@@ -249,10 +327,14 @@ os.execvp('sleep', ['sleep', '0.1'])
         "socket close>syn_sent syn_sent>established connect \
          close:exec established>fin_wait1 fin_wait1>fin_wait2 fin_wait2>time_wait end",
     );
-    client.row("close:exec").expect("pid", trace.said("pid")).expect("comm", "python3");
+    client
+        .row("close:exec")
+        .expect("pid", trace.said("pid"))
+        .expect("comm", "python3");
     // What stays open belongs to the same process under its new name.
     let kept = trace.socket("server").row("close:exit");
-    kept.expect("pid", trace.said("pid")).expect("comm", "sleep");
+    kept.expect("pid", trace.said("pid"))
+        .expect("comm", "sleep");
 }
 
 #[test]
@@ -271,7 +353,10 @@ os.dup2(n, c.fileno(), inheritable=False)
         "socket close>syn_sent syn_sent>established connect \
          close:dup established>fin_wait1 fin_wait1>fin_wait2 fin_wait2>time_wait end",
     );
-    client.row("close:dup").expect("fd", trace.said("fd")).expect("holders_left", 0);
+    client
+        .row("close:dup")
+        .expect("fd", trace.said("fd"))
+        .expect("holders_left", 0);
 }
 
 #[test]
@@ -327,9 +412,18 @@ c.recv(9); time.sleep(0.05); c.close()
         "socket close>syn_sent syn_sent>established connect \
          established>fin_wait1 fin_wait1>fin_wait2 fin_wait2>time_wait close:close end",
     );
-    client.row("established>fin_wait1").expect("pid", trace.said("pid"));
-    client.row("end").expect("rx_bytes", 4).expect("tx_bytes", 0);
-    trace.socket("server").row("end").expect("tx_bytes", 4).expect("rx_bytes", 0);
+    client
+        .row("established>fin_wait1")
+        .expect("pid", trace.said("pid"));
+    client
+        .row("end")
+        .expect("rx_bytes", 4)
+        .expect("tx_bytes", 0);
+    trace
+        .socket("server")
+        .row("end")
+        .expect("tx_bytes", 4)
+        .expect("rx_bytes", 0);
 }
 
 #[test]
@@ -367,8 +461,12 @@ time.sleep(1.5)
         life.row("established>fin_wait1");
         life.row("end").expect("reason", "closed");
     }
-    let closing = lives.iter().find(|life| life.gists().any(|gist| gist == "fin_wait1>closing"));
-    closing.expect("one side is closing").row("closing>time_wait");
+    let closing = lives
+        .iter()
+        .find(|life| life.gists().any(|gist| gist == "fin_wait1>closing"));
+    closing
+        .expect("one side is closing")
+        .row("closing>time_wait");
 }
 
 #[test]
@@ -387,11 +485,19 @@ for turn in ('first', 'second'):
     );
     for turn in ["first", "second"] {
         let client = trace.socket(turn);
-        client.row("connect").expect("error", serde_json::Value::Null);
-        client.row("end").expect("tx_bytes", 4).expect("role", "client");
+        client
+            .row("connect")
+            .expect("error", serde_json::Value::Null);
+        client
+            .row("end")
+            .expect("tx_bytes", 4)
+            .expect("role", "client");
         let server = trace.socket(&format!("{turn}_server"));
         server.row("accept");
-        server.row("end").expect("rx_bytes", 4).expect("role", "server");
+        server
+            .row("end")
+            .expect("rx_bytes", 4)
+            .expect("role", "server");
     }
 }
 
@@ -404,10 +510,18 @@ say(client=cookie(c)); time.sleep(0.05); l.close(); time.sleep(0.05)
 ",
     );
     // Its cookie is nobody's to ask for; it is the only one that began in a listener.
-    let born: Vec<_> = trace.of("state").into_iter().filter(|r| r.text("old") == Some("listen") && r.text("new") == Some("syn_recv")).collect();
+    let born: Vec<_> = trace
+        .of("state")
+        .into_iter()
+        .filter(|r| r.text("old") == Some("listen") && r.text("new") == Some("syn_recv"))
+        .collect();
     assert_eq!(born.len(), 1);
     let cookie = born[0].number("cookie");
-    let rows: Vec<_> = trace.rows.iter().filter(|row| row.number("cookie") == cookie).collect();
+    let rows: Vec<_> = trace
+        .rows
+        .iter()
+        .filter(|row| row.number("cookie") == cookie)
+        .collect();
     for row in &rows {
         row.expect_null("pid").expect("owner", "unknown");
     }
@@ -430,7 +544,10 @@ except OSError as e: say(errno=e.errno)
     assert_eq!(trace.said("errno"), 98);
     let second = trace.socket("second");
     second.expect("socket bind:EADDRINUSE close:close end");
-    second.row("end").expect("role", "unknown").expect("reason", "closed");
+    second
+        .row("end")
+        .expect("role", "unknown")
+        .expect("reason", "closed");
 }
 
 #[test]
@@ -447,7 +564,9 @@ t = threading.Thread(target=work); t.start(); t.join(); say(pid=os.getpid())
 ",
     );
     let connect = trace.socket("client").row("connect");
-    connect.expect("pid", trace.said("pid")).expect("comm", "python3");
+    connect
+        .expect("pid", trace.said("pid"))
+        .expect("comm", "python3");
     let socket = trace.socket("client").row("socket");
     socket.expect("tid", trace.said("tid"));
     assert_ne!(trace.said("tid"), trace.said("pid"));

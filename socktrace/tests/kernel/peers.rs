@@ -52,7 +52,12 @@ fn traffic(netns: &Netns) -> (i64, i64) {
 fn tuple(row: &Row) -> [String; 4] {
     let port = |key| row.number(key).unwrap_or(0).to_string();
     let address = |key| row.text(key).unwrap_or("0.0.0.0").to_owned();
-    [address("laddr"), port("lport"), address("raddr"), port("rport")]
+    [
+        address("laddr"),
+        port("lport"),
+        address("raddr"),
+        port("rport"),
+    ]
 }
 
 #[test]
@@ -66,25 +71,41 @@ fn every_line_of_tcplife_is_in_life_and_the_owner_is_the_true_one() {
     let (life, _) = life.stop();
     let (tcplife, _) = tcplife.stop();
 
-    let ours: HashMap<_, _> = rows(&life).into_iter().map(|row| (tuple(&row), row)).collect();
+    let ours: HashMap<_, _> = rows(&life)
+        .into_iter()
+        .map(|row| (tuple(&row), row))
+        .collect();
     let mut lines = 0;
     for line in tcplife.lines().skip(1) {
         let columns: Vec<_> = line.split_whitespace().collect();
         let [pid, _, laddr, lport, raddr, rport, tx, ..] = columns[..] else {
             panic!("{line}");
         };
-        if !pid.parse().is_ok_and(|pid: i64| pid == server || pid == client) {
+        if !pid
+            .parse()
+            .is_ok_and(|pid: i64| pid == server || pid == client)
+        {
             // Other namespaces' traffic; tcplife has no filter for them.
             continue;
         }
         let row = &ours[&[laddr, lport, raddr, rport].map(str::to_owned)];
-        let truth = if row.text("role") == Some("server") { server } else { client };
+        let truth = if row.text("role") == Some("server") {
+            server
+        } else {
+            client
+        };
         row.expect("pid", truth);
         // Where tcplife names another, it names whoever the packet interrupted.
-        assert!(pid.parse() == Ok(truth) || row.text("role") == Some("server"), "{line}");
+        assert!(
+            pid.parse() == Ok(truth) || row.text("role") == Some("server"),
+            "{line}"
+        );
         #[expect(clippy::cast_precision_loss, reason = "two digits are compared")]
         let sent = row.number("tx_bytes").unwrap() as f64 / 1024.0;
-        assert!((sent - tx.parse::<f64>().unwrap()).abs() < 0.02, "{line}: {row:?}");
+        assert!(
+            (sent - tx.parse::<f64>().unwrap()).abs() < 0.02,
+            "{line}: {row:?}"
+        );
         lines += 1;
     }
     // Both sides of 60 connections, and the one that was refused.
@@ -104,7 +125,10 @@ fn every_transition_of_tcpstates_is_in_trace() {
 
     let mut ours: HashMap<_, usize> = HashMap::new();
     let states = rows(&trace);
-    for row in states.iter().filter(|row| row.text("event") == Some("state")) {
+    for row in states
+        .iter()
+        .filter(|row| row.text("event") == Some("state"))
+    {
         // What tcpstates calls CLOSE after FIN_WAIT2 is a socket whose port stays in TIME_WAIT.
         let new = row.text("new").unwrap().replace("time_wait", "close");
         let change = [row.text("old").unwrap().to_owned(), new];
@@ -116,12 +140,17 @@ fn every_transition_of_tcpstates_is_in_trace() {
         let [_, pid, _, laddr, lport, raddr, rport, old, "->", new, _] = columns[..] else {
             panic!("{line}");
         };
-        if !pid.parse().is_ok_and(|pid: i64| pid == server || pid == client) {
+        if !pid
+            .parse()
+            .is_ok_and(|pid: i64| pid == server || pid == client)
+        {
             continue;
         }
         let tuple = [laddr, lport, raddr, rport].map(str::to_owned);
         let change = [old, new].map(str::to_lowercase);
-        let left = ours.get_mut(&(tuple, change)).unwrap_or_else(|| panic!("not ours: {line}"));
+        let left = ours
+            .get_mut(&(tuple, change))
+            .unwrap_or_else(|| panic!("not ours: {line}"));
         assert!(*left > 0, "once more than ours: {line}");
         *left -= 1;
         lines += 1;

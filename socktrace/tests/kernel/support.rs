@@ -49,7 +49,9 @@ impl Netns {
     /// A command that runs in the namespace. Not by `ip netns exec`, which would hide tracefs.
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/run/netns/{}", self.name)).arg(program);
+        command
+            .arg(format!("--net=/run/netns/{}", self.name))
+            .arg(program);
         command
     }
 
@@ -78,7 +80,9 @@ impl Netns {
 
 impl Drop for Netns {
     fn drop(&mut self) {
-        let status = Command::new("ip").args(["netns", "del", &self.name]).status();
+        let status = Command::new("ip")
+            .args(["netns", "del", &self.name])
+            .status();
         assert!(status.is_ok_and(|status| status.success()) || thread::panicking());
     }
 }
@@ -95,7 +99,9 @@ impl Trace {
         let stderr = String::from_utf8(output.stderr.clone()).unwrap();
         assert!(output.status.success(), "{}: {stderr}", output.status);
         let stdout = String::from_utf8(output.stdout.clone()).unwrap();
-        let lines = stdout.lines().map(|line| serde_json::from_str::<Value>(line).expect(line));
+        let lines = stdout
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).expect(line));
         let (rows, facts): (Vec<_>, Vec<_>) = lines.partition(|line| line.get("schema").is_some());
         let trace = Self {
             rows: rows.into_iter().map(Row).collect(),
@@ -103,8 +109,15 @@ impl Trace {
             stderr,
         };
         assert!(trace.of("lost").is_empty(), "{}", trace.stderr);
-        let ledger = trace.stderr.lines().find(|line| line.contains("kernel: seen"));
-        assert!(ledger.is_some_and(|ledger| ledger.contains(" = emitted ")), "{}", trace.stderr);
+        let ledger = trace
+            .stderr
+            .lines()
+            .find(|line| line.contains("kernel: seen"));
+        assert!(
+            ledger.is_some_and(|ledger| ledger.contains(" = emitted ")),
+            "{}",
+            trace.stderr
+        );
         trace
     }
 
@@ -117,14 +130,21 @@ impl Trace {
 
     /// Rows of one kind.
     pub(crate) fn of(&self, event: &str) -> Vec<&Row> {
-        self.rows.iter().filter(|row| row.text("event") == Some(event)).collect()
+        self.rows
+            .iter()
+            .filter(|row| row.text("event") == Some(event))
+            .collect()
     }
 
     /// The rows of the socket whose cookie the script said under this name.
     #[track_caller]
     pub(crate) fn socket(&self, name: &str) -> Life<'_> {
         let cookie = self.said(name);
-        let rows: Vec<_> = self.rows.iter().filter(|row| row.number("cookie") == Some(cookie)).collect();
+        let rows: Vec<_> = self
+            .rows
+            .iter()
+            .filter(|row| row.number("cookie") == Some(cookie))
+            .collect();
         assert!(!rows.is_empty(), "no rows for {name}, cookie {cookie}");
         Life { rows }
     }
@@ -207,7 +227,8 @@ impl<'a> Life<'a> {
 
     /// Asserts what every row says.
     #[track_caller]
-    pub(crate) fn all(&self, key: &str, value: impl Into<Value> + Clone) -> &Self {
+    pub(crate) fn all(&self, key: &str, value: impl Into<Value>) -> &Self {
+        let value = value.into();
         for row in &self.rows {
             row.expect(key, value.clone());
         }
@@ -240,7 +261,11 @@ impl Background {
         };
         let deadline = Instant::now() + Duration::from_secs(20);
         while !background.stdout().contains(ready) && !background.stderr().contains(ready) {
-            assert!(Instant::now() < deadline, "{command:?}: {}", background.stderr());
+            assert!(
+                Instant::now() < deadline,
+                "{command:?}: {}",
+                background.stderr()
+            );
             thread::sleep(Duration::from_millis(20));
         }
         background
@@ -266,7 +291,7 @@ impl Background {
     fn interrupt(&self) {
         let pid = Pid::from_child(&self.child);
         // It may be gone already.
-        drop(kill_process(pid, Signal::INT));
+        kill_process(pid, Signal::INT).unwrap_or_default();
     }
 }
 
@@ -287,7 +312,11 @@ pub(crate) struct Dialogue {
 
 impl Dialogue {
     pub(crate) fn start(mut command: Command) -> Self {
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         Self { child, lines }
     }
@@ -296,7 +325,10 @@ impl Dialogue {
     #[track_caller]
     pub(crate) fn hear(&mut self, word: &str) -> String {
         let line = self.lines.next().expect("it ended").unwrap();
-        line.strip_prefix(word).unwrap_or_else(|| panic!("{line}")).trim().to_owned()
+        line.strip_prefix(word)
+            .unwrap_or_else(|| panic!("{line}"))
+            .trim()
+            .to_owned()
     }
 
     pub(crate) fn say(&mut self, line: &str) {
@@ -314,7 +346,9 @@ impl Drop for Dialogue {
 
 /// The rows in the JSON that `trace` or `life` wrote.
 pub(crate) fn rows(json: &str) -> Vec<Row> {
-    json.lines().map(|line| Row(serde_json::from_str(line).expect(line))).collect()
+    json.lines()
+        .map(|line| Row(serde_json::from_str(line).expect(line)))
+        .collect()
 }
 
 /// The program under test.
@@ -325,7 +359,9 @@ pub(crate) fn socktrace() -> PathBuf {
 /// Runs a command that must succeed; its output.
 #[track_caller]
 pub(crate) fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(
         output.status.success(),

@@ -56,13 +56,18 @@ impl Drop for Nginx<'_> {
 /// A counter of the namespace.
 fn counter(netns: &Netns, name: &str) -> usize {
     let text = netns.sh(&format!("nstat -asz {name}"));
-    let line = text.lines().find(|line| line.starts_with(name)).expect(name);
+    let line = text
+        .lines()
+        .find(|line| line.starts_with(name))
+        .expect(name);
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 fn tracer(netns: &Netns, arguments: &[&str]) -> Background {
     let mut command = Command::new(socktrace());
-    command.args(arguments).args(["-o", "json", "--netns", netns.name()]);
+    command
+        .args(arguments)
+        .args(["-o", "json", "--netns", netns.name()]);
     Background::start(command, "Ctrl-C")
 }
 
@@ -108,10 +113,17 @@ fn twenty_thousand_connections_to_nginx() {
     assert_eq!(count(&lives, |row| of_role(row, "client")), opened - failed);
     assert_eq!(count(&lives, |row| of_role(row, "server")), handled + 1);
     // Each line with its owner: the workers took them, and ab made them.
-    let owned = |row: &Row, role: &str, comm: &str| of_role(row, role) && row.text("comm") == Some(comm);
+    let owned =
+        |row: &Row, role: &str, comm: &str| of_role(row, role) && row.text("comm") == Some(comm);
     // ab begins a few more than it is asked for, and drops them.
     let by_ab = count(&lives, |row| owned(row, "client", "ab"));
     assert!(by_ab >= CONNECTIONS);
-    assert_eq!(by_ab + count(&lives, |row| owned(row, "client", "python3")), opened - failed);
-    assert_eq!(count(&lives, |row| owned(row, "server", "nginx")), handled + 1);
+    assert_eq!(
+        by_ab + count(&lives, |row| owned(row, "client", "python3")),
+        opened - failed
+    );
+    assert_eq!(
+        count(&lives, |row| owned(row, "server", "nginx")),
+        handled + 1
+    );
 }

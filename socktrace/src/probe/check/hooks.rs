@@ -1,19 +1,26 @@
 //! What the kernel really lets us attach: by doing it.
 
-use super::{Check, Grade, Lack};
+use super::{
+    Check, Grade, Lack,
+    privileges::net_admin_obstacle,
+    remedy::Obstacle,
+    tracing::{cgroup2_obstacle, paranoid_obstacle, tracefs_obstacle},
+};
 use crate::probe::{
     AttachError, Probes,
     attach::Status,
     catalog::{Attach, FALLBACK_COSTS, Hook, Need},
     environment::Environment,
-    losses::explain,
 };
 
 /// A line for each hook; for the one that stopped everything, if one did.
 pub fn hooks(outcome: &Result<Probes, AttachError>, environment: &Environment) -> Vec<Check> {
     match outcome {
         Ok(probes) => {
-            let checks = probes.hooks.iter().map(|(hook, status)| check(hook, status, environment));
+            let checks = probes
+                .hooks
+                .iter()
+                .map(|(hook, status)| check(hook, status, environment));
             checks.collect()
         }
         Err(error) => vec![failed(error)],
@@ -27,25 +34,49 @@ fn check(hook: &Hook, status: &Status, environment: &Environment) -> Check {
         (Status::Attached, _) => return Check::ok(&name, attached(hook)),
         (Status::Fallback(reason), _) => {
             let message = format!("{} stands in ({reason}): {FALLBACK_COSTS}", fallback(hook));
-            let remedy = format!("a kernel from {since} on that lets typed tracepoints be attached");
+            let remedy =
+                format!("a kernel from {since} on that lets typed tracepoints be attached");
             return Check::warn(&name, message, remedy);
         }
         (Status::Missing(reason), Need::Optional(lost)) => (reason, lost),
         (Status::Missing(reason), Need::Required) => (reason, "nothing can be told"),
     };
     let obstacle = explain(hook, reason, environment);
-    let mut check = Check::lost(&name, obstacle, lost);
-    check.message += &format!(" (since Linux {since})");
+    let mut check = Check::lost(&name, obstacle, &format!("{lost} (since Linux {since})"));
     if hook.need == Need::Required {
         check.grade = Grade::Fail(Lack::Kernel);
     }
     check
 }
 
+/// Why this hook is missing: by what the environment says where that explains it, else by what the
+/// kernel said.
+pub fn explain(hook: &Hook, reason: &str, environment: &Environment) -> Obstacle {
+    if environment.older_than(hook.since) {
+        let why = format!("Linux {} does not have it", environment.release);
+        return Obstacle::new(why, format!("a kernel from {} on", hook.since));
+    }
+    let known = match hook.attach {
+        Attach::TpBtf(_) => None,
+        Attach::Tracepoint(..) => {
+            tracefs_obstacle(environment).or_else(|| paranoid_obstacle(environment))
+        }
+        Attach::SockCreate => {
+            net_admin_obstacle(environment).or_else(|| cgroup2_obstacle(environment))
+        }
+    };
+    known.unwrap_or_else(|| Obstacle {
+        why: reason.to_owned(),
+        remedy: None,
+    })
+}
+
 fn attached(hook: &Hook) -> String {
     match hook.attach {
         Attach::TpBtf(name) => format!("attached to the typed tracepoint {name}"),
-        Attach::Tracepoint(category, name) => format!("attached to the tracepoint {category}:{name}"),
+        Attach::Tracepoint(category, name) => {
+            format!("attached to the tracepoint {category}:{name}")
+        }
         Attach::SockCreate => "attached to the root of cgroup v2".to_owned(),
     }
 }
@@ -78,7 +109,10 @@ pub const REFUSED: &str = "if CAP_BPF and CAP_PERFMON are there, a seccomp filte
 impl Probes {
     /// Did the kernel compile the programs? `None` where it does not say.
     pub fn jitted(&self) -> Option<bool> {
-        let mut infos = self.programs().filter_map(|(_, program)| program.info().ok()).peekable();
+        let mut infos = self
+            .programs()
+            .filter_map(|(_, program)| program.info().ok())
+            .peekable();
         infos.peek()?;
         Some(infos.all(|info| info.size_jitted() > 0))
     }
@@ -95,7 +129,10 @@ impl Probes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::probe::{catalog::CATALOG, check::Grade, environment::{Tracefs, complete}};
+    use crate::probe::{
+        catalog::CATALOG,
+        environment::{Tracefs, complete},
+    };
 
     fn named(name: &str) -> &'static Hook {
         CATALOG.iter().find(|hook| hook.name == name).unwrap()
@@ -114,7 +151,10 @@ mod tests {
         );
         environment.release = "6.9.1".to_owned();
         let line = check(named("sched_prepare_exec"), &missing, &environment);
-        assert!(line.message.starts_with("Linux 6.9.1 does not have it: "), "{line:?}");
+        assert!(
+            line.message.starts_with("Linux 6.9.1 does not have it: "),
+            "{line:?}"
+        );
         assert_eq!(line.remedy.unwrap().to_string(), "a kernel from 6.10 on");
     }
 
@@ -123,7 +163,11 @@ mod tests {
         let status = Status::Fallback("no BTF".to_owned());
         let line = check(named("inet_sock_set_state"), &status, &complete());
         assert_eq!(line.grade, Grade::Warn);
-        assert!(line.message.contains("sock:inet_sock_set_state stands in (no BTF)"), "{line:?}");
+        assert!(
+            line.message
+                .contains("sock:inet_sock_set_state stands in (no BTF)"),
+            "{line:?}"
+        );
         assert!(line.message.contains(FALLBACK_COSTS), "{line:?}");
     }
 

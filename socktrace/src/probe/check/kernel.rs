@@ -15,7 +15,9 @@ pub const TYPES_REMEDY: &str = "socktrace reads where the kernel keeps its data 
 
 /// Which kernel it is.
 pub fn release(environment: &Environment) -> Check {
-    let Environment { release, machine, .. } = environment;
+    let Environment {
+        release, machine, ..
+    } = environment;
     Check::ok("kernel", format!("Linux {release} on {machine}"))
 }
 
@@ -55,7 +57,10 @@ pub fn lockdown(environment: &Environment) -> Check {
             "boot with lockdown=integrity or without lockdown; it may be set on the kernel's \
              command line (/proc/cmdline), by the distribution, or because of Secure Boot",
         ),
-        Some(mode) => Check::ok("lockdown", format!("{mode}: hooks may read the kernel's memory")),
+        Some(mode) => Check::ok(
+            "lockdown",
+            format!("{mode}: hooks may read the kernel's memory"),
+        ),
         None => Check::ok("lockdown", "not enforced"),
     }
 }
@@ -96,13 +101,20 @@ pub fn jit(environment: &Environment, jitted: Option<bool>) -> Check {
 /// Helpers that came after the oldest kernel which socktrace runs on.
 pub fn helpers(types: &KernelTypes) -> [Check; 2] {
     let cookie = if types.helpers & HAVE_COOKIE != 0 {
-        Check::ok("cookie_helper", "tracing programs may ask for a socket's cookie")
+        Check::ok(
+            "cookie_helper",
+            "tracing programs may ask for a socket's cookie",
+        )
     } else {
-        let message = format!("tracing programs may not ask for a socket's cookie: {FALLBACK_COSTS}");
+        let message =
+            format!("tracing programs may not ask for a socket's cookie: {FALLBACK_COSTS}");
         Check::warn("cookie_helper", message, "a kernel from 5.12 on")
     };
     let arguments = if types.helpers & HAVE_PT_REGS != 0 {
-        Check::ok("pt_regs_helper", "arguments are known when a system call returns")
+        Check::ok(
+            "pt_regs_helper",
+            "arguments are known when a system call returns",
+        )
     } else {
         Check::warn(
             "pt_regs_helper",
@@ -148,7 +160,13 @@ mod tests {
         let check = types(&environment);
         assert_eq!(check.grade, Grade::Fail(Lack::Kernel));
         assert!(check.message.contains(KERNEL_BTF), "{check:?}");
-        assert!(check.remedy.unwrap().to_string().contains("CONFIG_DEBUG_INFO_BTF"));
+        assert!(
+            check
+                .remedy
+                .unwrap()
+                .to_string()
+                .contains("CONFIG_DEBUG_INFO_BTF")
+        );
         assert_eq!(
             layout(&Err(OffsetsError::Missing("skc_family"))).grade,
             Grade::Fail(Lack::Kernel)

@@ -7,7 +7,10 @@ pub mod privileges;
 pub mod remedy;
 pub mod tracing;
 
+use socktrace_common::event::EventKind;
+
 use self::remedy::{Obstacle, Remedy};
+use super::{Plan, Probes, environment::Environment, offsets, preflight::preflight};
 
 /// What `trace` cannot run without, by whose fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,6 +75,14 @@ impl Check {
         }
     }
 
+    /// The message for people, with the remedy.
+    pub fn text(&self) -> String {
+        let lines = self.remedy.iter().flat_map(Remedy::lines);
+        lines.fold(self.message.clone(), |text, line| {
+            format!("{text}\n  {line}")
+        })
+    }
+
     /// A warning: what is lost by the obstacle.
     pub(super) fn lost(name: &str, obstacle: Obstacle, lost: &str) -> Self {
         Self {
@@ -91,6 +102,50 @@ impl Check {
             grade: Grade::Fail(lack),
             ..Self::warn(name, message, remedy)
         }
+    }
+}
+
+/// Everything there is to look at. Loads and attaches all hooks, for a moment.
+pub fn examine(environment: &Environment) -> Vec<Check> {
+    let types = offsets::read();
+    // Where we know that nothing can be attached there is nothing to learn from trying.
+    let possible = preflight(environment).is_ok();
+    let outcome = possible.then(|| Probes::attach(&everything()));
+    let probes = outcome.as_ref().and_then(|outcome| outcome.as_ref().ok());
+    let mut checks = vec![
+        kernel::release(environment),
+        kernel::layout(&types),
+        kernel::lockdown(environment),
+        kernel::ring_buffer(environment),
+        kernel::jit(environment, probes.and_then(Probes::jitted)),
+        kernel::unprivileged(environment),
+    ];
+    checks.extend(types.iter().flat_map(kernel::helpers));
+    checks.extend([
+        privileges::required(environment),
+        privileges::net_admin(environment),
+        privileges::others(environment),
+        privileges::pid_namespace(environment),
+        tracing::tracefs(environment),
+        tracing::paranoid(environment, probes.and_then(Probes::classic_attached)),
+        tracing::cgroup2(environment),
+    ]);
+    checks.extend(
+        outcome
+            .iter()
+            .flat_map(|outcome| hooks::hooks(outcome, environment)),
+    );
+    checks
+}
+
+/// Every hook, with the smallest ring that every page size allows.
+fn everything() -> Plan {
+    Plan {
+        kinds: EventKind::ALL
+            .iter()
+            .fold(0, |bits, kind| bits | kind.bit()),
+        ring_bytes: 64 * 1024,
+        ..Plan::default()
     }
 }
 

@@ -62,26 +62,24 @@ pub fn net_admin(environment: &Environment) -> Check {
 /// What keeps programs from being attached to control groups.
 pub fn net_admin_obstacle(environment: &Environment) -> Option<Obstacle> {
     let missing = !environment.may(CAP_NET_ADMIN);
-    missing.then(|| Obstacle::new("CAP_NET_ADMIN is missing", also(CAP_NET_ADMIN)))
+    missing.then(|| Obstacle::new("CAP_NET_ADMIN is missing", also(&[CAP_NET_ADMIN])))
 }
 
 /// May we look at what other users' processes have open?
 pub fn others(environment: &Environment) -> Check {
     let name = "other_processes";
-    let missing: Vec<_> = [CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH]
-        .into_iter()
-        .filter(|capability| !environment.may(*capability))
-        .map(|capability| capability.to_string())
-        .collect();
+    let mut missing = vec![CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH];
+    missing.retain(|capability| !environment.may(*capability));
     if missing.is_empty() {
         return Check::ok(name, "/proc shows everything of other users' processes");
     }
+    let verb = if missing.len() == 1 { "is" } else { "are" };
     let message = format!(
-        "missing: {}: /proc does not show what other users' processes have open, nor, where it is \
-         mounted with hidepid, their control groups and containers",
-        missing.join(" and ")
+        "{} {verb} missing: /proc does not show what other users' processes have open, nor, where \
+         it is mounted with hidepid, their control groups and containers",
+        join(&missing)
     );
-    Check::warn(name, message, grant())
+    Check::warn(name, message, also(&missing))
 }
 
 /// Do we know processes by the numbers by which the kernel side knows them?
@@ -102,7 +100,10 @@ pub fn pid_namespace(environment: &Environment) -> Check {
 fn grant() -> Remedy {
     let program = std::env::current_exe().unwrap_or_else(|_| "socktrace".into());
     let names = USEFUL.map(|capability| capability.to_string());
-    let container: Vec<_> = names.iter().map(|name| name.replacen("CAP_", "--cap-add ", 1)).collect();
+    let container: Vec<_> = names
+        .iter()
+        .map(|name| name.replacen("CAP_", "--cap-add ", 1))
+        .collect();
     Remedy::any([
         "run it with sudo".to_owned(),
         format!(
@@ -114,9 +115,14 @@ fn grant() -> Remedy {
     ])
 }
 
-/// One more, for a process that has some.
-pub(super) fn also(capability: Capability) -> Remedy {
-    format!("run it with sudo, or give it {capability} as well").into()
+/// More, for a process that has some.
+pub(super) fn also(missing: &[Capability]) -> Remedy {
+    format!("run it with sudo, or give it {} as well", join(missing)).into()
+}
+
+fn join(capabilities: &[Capability]) -> String {
+    let names: Vec<_> = capabilities.iter().map(ToString::to_string).collect();
+    names.join(" and ")
 }
 
 #[cfg(test)]
@@ -133,10 +139,18 @@ mod tests {
         environment.capabilities.remove(&CAP_PERFMON);
         let check = required(&environment);
         assert_eq!(check.grade, Grade::Fail(Lack::Privileges));
-        assert_eq!(check.message, "privileges are missing: CAP_PERFMON (lets them see what the kernel does)");
+        assert_eq!(
+            check.message,
+            "privileges are missing: CAP_PERFMON (lets them see what the kernel does)"
+        );
         environment.capabilities.clear();
         let check = required(&environment);
-        assert!(check.message.contains("CAP_BPF (loads the hooks) and CAP_PERFMON"), "{check:?}");
+        assert!(
+            check
+                .message
+                .contains("CAP_BPF (loads the hooks) and CAP_PERFMON"),
+            "{check:?}"
+        );
         let remedy = check.remedy.unwrap().to_string();
         for way in ["sudo", "setcap cap_bpf,cap_perfmon,", "--cap-add BPF"] {
             assert!(remedy.contains(way), "{remedy}");
@@ -161,6 +175,11 @@ mod tests {
         assert_eq!(pid_namespace(&environment).grade, Grade::Warn);
         let check = others(&environment);
         assert_eq!(check.grade, Grade::Warn);
-        assert!(check.message.contains("CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"), "{check:?}");
+        assert!(
+            check
+                .message
+                .contains("CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"),
+            "{check:?}"
+        );
     }
 }

@@ -10,12 +10,9 @@ const LOST: &str = "no hooks at system calls";
 
 /// Can the ids of the tracepoints at system calls be read?
 pub fn tracefs(environment: &Environment) -> Check {
-    match (tracefs_obstacle(environment), &environment.tracefs) {
-        (Some(obstacle), _) => Check::lost("tracefs", obstacle, LOST),
-        (None, Tracefs::Readable(at)) => {
-            Check::ok("tracefs", format!("{} can be read", at.display()))
-        }
-        (None, _) => Check::ok("tracefs", "can be read"),
+    match tracefs_obstacle(environment) {
+        None => Check::ok("tracefs", "can be read"),
+        Some(obstacle) => Check::lost("tracefs", obstacle, LOST),
     }
 }
 
@@ -24,12 +21,15 @@ pub fn tracefs_obstacle(environment: &Environment) -> Option<Obstacle> {
     match &environment.tracefs {
         Tracefs::Readable(_) => None,
         Tracefs::NoSystemCalls(at) => Some(Obstacle::new(
-            format!("the kernel has no tracepoints at system calls ({})", at.display()),
+            format!(
+                "the kernel has no tracepoints at system calls ({})",
+                at.display()
+            ),
             "a kernel with CONFIG_FTRACE_SYSCALLS",
         )),
         Tracefs::Unreadable(at) => Some(Obstacle::new(
             format!("tracefs is at {} but may not be read", at.display()),
-            also(Capability::CAP_DAC_READ_SEARCH),
+            also(&[Capability::CAP_DAC_READ_SEARCH]),
         )),
         // The mount would outlive us, so it is not ours to make.
         Tracefs::Absent => Some(Obstacle::new(
@@ -43,12 +43,15 @@ pub fn tracefs_obstacle(environment: &Environment) -> Option<Obstacle> {
 /// this is. `attached`: were classic tracepoints attached?
 pub fn paranoid(environment: &Environment, attached: Option<bool>) -> Check {
     let name = "perf_event_paranoid";
-    let value = environment.paranoid.map_or_else(|| "not there".to_owned(), |n| n.to_string());
+    let value = environment
+        .paranoid
+        .map_or_else(|| "not there".to_owned(), |n| n.to_string());
     match paranoid_obstacle(environment) {
         None => Check::ok(name, value),
-        Some(_) if attached == Some(true) => {
-            Check::ok(name, format!("{value}, and tracepoints can be attached all the same"))
-        }
+        Some(_) if attached == Some(true) => Check::ok(
+            name,
+            format!("{value}, and tracepoints can be attached all the same"),
+        ),
         Some(obstacle) => Check::lost(name, obstacle, LOST),
     }
 }
@@ -70,13 +73,9 @@ pub fn paranoid_obstacle(environment: &Environment) -> Option<Obstacle> {
 
 /// `sock_create` is attached to the root of cgroup v2.
 pub fn cgroup2(environment: &Environment) -> Check {
-    let lost = "the hook sock_create is not attached";
-    match (cgroup2_obstacle(environment), &environment.cgroup2) {
-        (Some(obstacle), _) => Check::lost("cgroup2", obstacle, lost),
-        (None, at) => {
-            let at = at.as_deref().unwrap_or(Path::new("?"));
-            Check::ok("cgroup2", format!("mounted at {}", at.display()))
-        }
+    match cgroup2_obstacle(environment) {
+        None => Check::ok("cgroup2", "mounted"),
+        Some(obstacle) => Check::lost("cgroup2", obstacle, "the hook sock_create is not attached"),
     }
 }
 
@@ -102,7 +101,10 @@ mod tests {
         assert_eq!(tracefs(&environment).grade, Grade::Ok);
         environment.tracefs = Tracefs::Unreadable("/sys/kernel/tracing".into());
         let remedy = tracefs(&environment).remedy.unwrap().to_string();
-        assert!(remedy.contains("CAP_DAC_READ_SEARCH") && !remedy.contains("mount"), "{remedy}");
+        assert!(
+            remedy.contains("CAP_DAC_READ_SEARCH") && !remedy.contains("mount"),
+            "{remedy}"
+        );
         environment.tracefs = Tracefs::Absent;
         let remedy = tracefs(&environment).remedy.unwrap().to_string();
         assert!(remedy.contains("mount -t tracefs"), "{remedy}");
@@ -119,7 +121,13 @@ mod tests {
         environment.capabilities.remove(&Capability::CAP_SYS_ADMIN);
         let check = paranoid(&environment, Some(false));
         assert_eq!(check.grade, Grade::Warn);
-        assert!(check.remedy.unwrap().to_string().contains("sysctl kernel.perf_event_paranoid=2"));
+        assert!(
+            check
+                .remedy
+                .unwrap()
+                .to_string()
+                .contains("sysctl kernel.perf_event_paranoid=2")
+        );
         // Elsewhere a 3 is a 2.
         assert_eq!(paranoid(&environment, Some(true)).grade, Grade::Ok);
         environment.paranoid = Some(2);
