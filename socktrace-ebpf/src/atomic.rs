@@ -25,7 +25,7 @@ pub(crate) unsafe fn fetch_increment(counter: *mut u64) -> u64 {
     let mut number = 1_u64;
     // SAFETY: the caller's.
     unsafe {
-        asm!("{1} = atomic_fetch_add((u64 *)({0} + 0), {1})", in(reg) counter, inout(reg) number)
+        asm!("{1} = atomic_fetch_add((u64 *)({0} + 0), {1})", in(reg) counter, inout(reg) number);
     }
     number
 }

@@ -7,6 +7,24 @@
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
+#![allow(
+    clippy::inline_always,
+    reason = "a program has 512 bytes of stack, and the verifier knows less across a call"
+)]
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "the macros hand a hook its context by value"
+)]
+#![allow(
+    clippy::cast_ptr_alignment,
+    reason = "records are aligned to 8 bytes, and what they are filled with is read as words"
+)]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "registers are 64 bits wide; the type says what is kept of one"
+)]
 
 mod atomic;
 mod emit;

@@ -450,7 +450,11 @@ fn what_a_recording_says_of_clocks_and_counters_is_not_believed() {
             let mut frames = frames(&fs::read(file("echo")).unwrap());
             let header = format!(
                 r#"{{"byte_order":"{}","kernel":"","ahead_ns":{ahead_ns},"began_ns":{began_ns}}}"#,
-                if cfg!(target_endian = "little") { "little" } else { "big" }
+                if cfg!(target_endian = "little") {
+                    "little"
+                } else {
+                    "big"
+                }
             );
             frames[0].1 = header.into_bytes();
             let counters = format!(

@@ -19,7 +19,7 @@ use crate::{
 /// A non-blocking `connect()` that has begun.
 const EINPROGRESS: i32 = 115;
 
-/// Without this hook a failure before SYN_SENT (ENETUNREACH, EADDRNOTAVAIL without a route) leaves
+/// Without this hook a failure before `SYN_SENT` (ENETUNREACH, EADDRNOTAVAIL without a route) leaves
 /// no trace, and one after it no errno of its own.
 #[tracepoint]
 fn sys_exit_connect(context: TracePointContext) -> u32 {

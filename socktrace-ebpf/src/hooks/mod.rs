@@ -16,7 +16,7 @@ mod close;
 
 mod destroy;
 
-use aya_ebpf::{EbpfContext, helpers::bpf_get_current_pid_tgid, programs::TracePointContext};
+use aya_ebpf::{EbpfContext as _, helpers::bpf_get_current_pid_tgid, programs::TracePointContext};
 
 /// The process that runs.
 #[inline(always)]
@@ -25,7 +25,7 @@ fn current_tgid() -> u32 {
 }
 
 /// What the system call returned. The layout of `syscalls:sys_exit_*` is the kernel's ABI for
-/// programs (`struct syscall_tp_t`, kernel/trace/trace_syscalls.c, since 4.14).
+/// programs (`struct syscall_tp_t`, `kernel/trace/trace_syscalls.c`, since 4.14).
 #[inline(always)]
 fn returned(context: &TracePointContext) -> i64 {
     // SAFETY: the verifier checks loads from the context.

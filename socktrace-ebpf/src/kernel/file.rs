@@ -1,6 +1,6 @@
 //! From a descriptor to its socket.
 
-use super::{Memory, Probed, Typed, present, sock::Sock, task};
+use super::{Memory as _, Probed, Typed, present, sock::Sock, task};
 use crate::maps::offset;
 
 /// `S_IFMT` and `S_IFSOCK`.

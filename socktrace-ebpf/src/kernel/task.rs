@@ -6,7 +6,7 @@ use socktrace_common::{
     event::{DESCRIPTOR_WORDS, DescriptorSet},
 };
 
-use super::{Memory, Probed, Typed};
+use super::{Memory as _, Probed, Typed};
 use crate::maps::{config, offset};
 
 /// A pointer to a `struct task_struct` that the verifier knows as such.
@@ -25,7 +25,7 @@ pub(crate) unsafe fn tgid(task: Task) -> u32 {
     unsafe { Typed::read(task, offset!(task_tgid)) }
 }
 
-/// Start time (CLOCK_BOOTTIME, ns) and name of the process, not of the thread.
+/// Start time (`CLOCK_BOOTTIME`, ns) and name of the process, not of the thread.
 #[inline(always)]
 pub(crate) unsafe fn identity(task: Task) -> (u64, [u64; 2]) {
     // SAFETY: the caller's pointer is a typed task, and so is its group leader.

@@ -49,15 +49,9 @@ pub fn messages(hooks: &[(&Hook, Status)], environment: &Environment) -> Vec<Str
 
 impl Group<'_> {
     fn message(&self) -> String {
-        let verb = match self.hooks.len() {
-            1 => "hook",
-            _ => "hooks",
-        };
-        self.obstacle.message(&format!(
-            "that means: {} ({verb} {})",
-            self.means.join("; "),
-            self.hooks.join(", ")
-        ))
+        let means = format!("that means: {}", self.means.join("; "));
+        let hooks = format!("hooks: {}", self.hooks.join(", "));
+        self.obstacle.message(&[means, hooks])
     }
 }
 

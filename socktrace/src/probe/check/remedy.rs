@@ -51,12 +51,11 @@ impl Obstacle {
         }
     }
 
-    /// The message for people: why, what that means, what to do.
-    pub fn message(&self, means: &str) -> String {
-        let mut text = format!("{}\n  {means}", self.why);
-        for line in self.remedy.iter().flat_map(Remedy::lines) {
-            text = format!("{text}\n  {line}");
-        }
-        text
+    /// The message for people: why, then `more`, then what to do, a line each.
+    pub(in crate::probe) fn message(&self, more: &[String]) -> String {
+        let mut lines = vec![self.why.clone()];
+        lines.extend_from_slice(more);
+        lines.extend(self.remedy.iter().flat_map(Remedy::lines));
+        lines.join("\n  ")
     }
 }
