@@ -172,10 +172,6 @@ fn nothing_of_a_hostile_name_reaches_a_terminal() {
     let colored: &[&str] = &["--color", "always"];
     for (format, options) in TABLES {
         let text = stdout(&replay("hostile", options));
-        assert!(
-            text.is_ascii() || !text.contains(harmful),
-            "{format}: {text:?}"
-        );
         assert!(!text.contains(harmful), "{format}: {text:?}");
         assert!(
             text.contains("u{1b}"),
@@ -288,8 +284,8 @@ fn filters_leave_exactly_the_rows_for_which_they_hold() {
 fn a_local_port_is_one_sides_port() {
     let all = json("echo");
     let listener = all.iter().find(|row| row["event"] == "listen").unwrap();
-    let port = listener["lport"].to_string();
-    let rows = rows(&replay("echo", &["-o", "json", "-L", &port]));
+    let port = &listener["lport"];
+    let rows = rows(&replay("echo", &["-o", "json", "-L", &port.to_string()]));
     let kinds: BTreeSet<_> = rows
         .iter()
         .map(|row| row["event"].as_str().unwrap())
@@ -298,7 +294,7 @@ fn a_local_port_is_one_sides_port() {
         kinds,
         ["accept", "bind", "close", "end", "listen", "state"].into()
     );
-    assert!(rows.iter().all(|row| row["lport"] == port));
+    assert!(rows.iter().all(|row| row["lport"] == *port));
 }
 
 #[test]
@@ -383,9 +379,9 @@ fn what_was_cut_off_shows_what_came_before_and_fails() {
 fn every_recording_cut_off_anywhere_is_known_as_such() {
     for recording in RECORDINGS {
         let bytes = fs::read(file(recording)).unwrap();
-        assert!(run(&bytes).is_ok(), "{recording}");
+        assert!(run(&bytes, &SINKS).is_ok(), "{recording}");
         for length in 8..bytes.len() {
-            let cut = run(&bytes[..length]);
+            let cut = run(&bytes[..length], &SINKS[..1]);
             assert!(
                 matches!(cut, Err(RecordingError::Truncated(_))),
                 "{recording} {length}: {cut:?}"
@@ -424,7 +420,7 @@ proptest! {
             words[at].copy_from_slice(&damage);
         }
         // Kinds and states that do not exist are told as lost.
-        prop_assert!(run(&recording_of(&frames)).is_ok());
+        prop_assert!(run(&recording_of(&frames), &SINKS).is_ok());
     }
 
     #[test]
@@ -438,7 +434,7 @@ proptest! {
             bytes[at..at + damage.len()].copy_from_slice(&damage);
         }
         // Whether it is noticed depends on what was hit.
-        drop(run(&bytes));
+        drop(run(&bytes, &SINKS));
     }
 }
 
@@ -465,7 +461,7 @@ fn what_a_recording_says_of_clocks_and_counters_is_not_believed() {
                     *body = counters.clone().into_bytes();
                 }
             }
-            assert!(run(&recording_of(&frames)).is_ok(), "{ahead_ns} {began_ns}");
+            assert!(run(&recording_of(&frames), &SINKS).is_ok(), "{ahead_ns} {began_ns}");
         }
     }
 }
@@ -637,14 +633,17 @@ fn recording_of(frames: &[(u8, Vec<u8>)]) -> Vec<u8> {
     recording
 }
 
-/// Runs a recording through everything, in this process, into every kind of sink.
-fn run(bytes: &[u8]) -> Result<(), RecordingError> {
-    for (format, report) in [
-        (Format::Json, Report::Trace),
-        (Format::Csv, Report::Trace),
-        (Format::Wide, Report::Trace),
-        (Format::Table, Report::Life),
-    ] {
+/// Every kind of sink.
+const SINKS: [(Format, Report); 4] = [
+    (Format::Json, Report::Trace),
+    (Format::Csv, Report::Trace),
+    (Format::Wide, Report::Trace),
+    (Format::Table, Report::Life),
+];
+
+/// Runs a recording through everything, in this process.
+fn run(bytes: &[u8], sinks: &[(Format, Report)]) -> Result<(), RecordingError> {
+    for &(format, report) in sinks {
         let style = Style {
             format,
             report,
