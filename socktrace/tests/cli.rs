@@ -21,6 +21,11 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
+/// Compares with what is in `snapshots`.
+fn golden(name: &str, text: &str) {
+    insta::with_settings!({ omit_expression => true }, { insta::assert_snapshot!(name, text) });
+}
+
 /// Standard output of a command that must succeed.
 fn stdout(args: &[&str]) -> String {
     let output = socktrace(args).output().unwrap();
@@ -33,26 +38,34 @@ fn stdout(args: &[&str]) -> String {
 fn transcript(args: &[&str], output: &Output) -> String {
     let status = output.status.code().unwrap();
     assert_eq!(text(&output.stdout), "", "a message is no data: {args:?}");
-    let line = args.join(" ");
-    format!("$ socktrace {line}\n{}[{status}]\n\n", text(&output.stderr))
+    let line = [&["$ socktrace"], args].concat().join(" ");
+    format!("{line}\n{}[{status}]\n\n", text(&output.stderr))
 }
 
 fn testdata(file: &str) -> Vec<u8> {
-    fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata").join(file)).unwrap()
+    fs::read(
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("testdata")
+            .join(file),
+    )
+    .unwrap()
 }
 
 #[test]
 fn help_says_what_there_is() {
-    insta::assert_snapshot!("help", stdout(&["--help"]));
+    golden("help", &stdout(&["--help"]));
     for command in Cli::command().get_subcommands() {
         let name = command.get_name();
-        insta::assert_snapshot!(format!("help-{name}"), stdout(&[name, "--help"]));
+        golden(&format!("help-{name}"), &stdout(&[name, "--help"]));
     }
 }
 
 #[test]
 fn the_version_is_the_packages() {
-    assert_eq!(stdout(&["--version"]), format!("socktrace {}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(
+        stdout(&["--version"]),
+        format!("socktrace {}\n", env!("CARGO_PKG_VERSION"))
+    );
 }
 
 #[test]
@@ -89,7 +102,7 @@ fn a_command_line_that_makes_no_sense_is_refused_with_2_and_a_reason() {
         assert_eq!(output.status.code(), Some(2), "{args:?}: {output:?}");
         all += &transcript(args, &output);
     }
-    insta::assert_snapshot!("usage", all);
+    golden("usage", &all);
 }
 
 #[test]
@@ -98,7 +111,7 @@ fn a_process_that_does_not_exist_is_named() {
     let args = ["trace", "-p", "4194305"];
     let output = socktrace(&args).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    insta::assert_snapshot!("no-process", transcript(&args, &output));
+    golden("no-process", &transcript(&args, &output));
 }
 
 #[test]
@@ -112,9 +125,18 @@ fn a_file_that_is_no_whole_recording_is_refused_with_1_and_a_reason() {
     write("only-magic.rec", &echo[..8]);
     write("later-version.rec", b"SOCKTRC\x02 and what follows");
     write("no-header.rec", &[&echo[..8], b"S\0\0\0\0"].concat());
-    write("strange-frame.rec", &[&echo[..8], &header("little"), b"?\0\0\0\0"].concat());
-    write("endless-frame.rec", &[&echo[..8], &header("little"), b"R\xff\xff\xff\xff"].concat());
-    write("other-machine.rec", &[&echo[..8], &header("middle")].concat());
+    write(
+        "strange-frame.rec",
+        &[&echo[..8], &header("little"), b"?\0\0\0\0"].concat(),
+    );
+    write(
+        "endless-frame.rec",
+        &[&echo[..8], &header("little"), b"R\xff\xff\xff\xff"].concat(),
+    );
+    write(
+        "other-machine.rec",
+        &[&echo[..8], &header("middle")].concat(),
+    );
     let mut all = String::new();
     for file in [
         "missing.rec",
@@ -129,11 +151,14 @@ fn a_file_that_is_no_whole_recording_is_refused_with_1_and_a_reason() {
         "other-machine.rec",
     ] {
         let args = ["replay", file];
-        let output = socktrace(&args).current_dir(folder.path()).output().unwrap();
+        let output = socktrace(&args)
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
         assert_eq!(output.status.code(), Some(1), "{file}: {output:?}");
         all += &transcript(&args, &output);
     }
-    insta::assert_snapshot!("recordings", all);
+    golden("recordings", &all);
 }
 
 /// The first frame of a recording, made on a machine with this byte order.
@@ -152,16 +177,24 @@ fn a_recording_that_is_cut_off_is_shown_up_to_there_and_fails() {
     let output = replay.current_dir(folder.path()).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let rows = text(&output.stdout);
-    assert!(rows.starts_with("PID ") && rows.lines().count() > 10, "{rows}");
-    insta::assert_snapshot!("cut-off", text(&output.stderr));
+    assert!(
+        rows.starts_with("PID ") && rows.lines().count() > 10,
+        "{rows}"
+    );
+    golden("cut-off", &text(&output.stderr));
 }
 
 #[test]
 fn a_file_that_cannot_be_written_is_named_before_anything_is_attached() {
-    let output = socktrace(&["record", "no-such-folder/file.rec", "--", "false"]).output().unwrap();
+    let output = socktrace(&["record", "no-such-folder/file.rec", "--", "false"])
+        .output()
+        .unwrap();
     let message = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{message}");
-    assert!(message.contains("no-such-folder/file.rec cannot be written"), "{message}");
+    assert!(
+        message.contains("no-such-folder/file.rec cannot be written"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -189,7 +222,10 @@ fn a_closed_pipe_ends_quietly() {
             .unwrap();
         let message = text(&output.stderr);
         assert_eq!(output.status.code(), Some(0), "{args:?}: {message}");
-        assert!(!message.to_lowercase().contains("pipe"), "{args:?}: {message}");
+        assert!(
+            !message.to_lowercase().contains("pipe"),
+            "{args:?}: {message}"
+        );
     }
 }
 
@@ -224,7 +260,7 @@ fn a_full_disk_is_said() {
 fn shells_get_completions_that_they_can_read() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = stdout(&["completions", shell]);
-        for word in ["replay", "ring-size", "jsonpretty"] {
+        for word in ["replay", "ring-size"] {
             assert!(script.contains(word), "{shell} completes {word}");
         }
         // A shell that is not installed cannot be asked.
@@ -239,9 +275,18 @@ fn shells_get_completions_that_they_can_read() {
 #[test]
 fn the_man_page_begins_as_man_pages_do() {
     let page = stdout(&["man"]);
-    assert!(page.starts_with(".ie \\n(.g .ds Aq"), "{}", &page[..page.len().min(80)]);
+    assert!(
+        page.starts_with(".ie \\n(.g .ds Aq"),
+        "{}",
+        &page[..page.len().min(80)]
+    );
     assert!(page.contains("\n.TH socktrace 1 "), "{page}");
-    for section in [".SH NAME", ".SH SYNOPSIS", ".SH DESCRIPTION", ".SH SUBCOMMANDS"] {
+    for section in [
+        ".SH NAME",
+        ".SH SYNOPSIS",
+        ".SH DESCRIPTION",
+        ".SH SUBCOMMANDS",
+    ] {
         assert!(page.contains(section), "{section}");
     }
 }

@@ -6,8 +6,11 @@ pub mod catalog;
 pub mod check;
 pub mod counters;
 pub mod environment;
+mod hook_error;
 pub mod losses;
 pub mod offsets;
+pub mod plan;
 pub mod preflight;
 
-pub use attach::{AttachError, AttachMode, Plan, Probes};
+pub use attach::{AttachError, Probes};
+pub use plan::{AttachMode, Plan};

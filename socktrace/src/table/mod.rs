@@ -3,11 +3,16 @@
 //! [`SocketTable::apply`] takes an event and says what changed. It does no I/O and reads no clock.
 
 mod apply;
+mod calls;
 mod connect;
+mod descendants;
 mod holders;
 mod lifecycle;
 mod processes;
 mod socket;
+mod states;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
