@@ -86,7 +86,13 @@ impl Summary {
             _ = write!(text, ": {}", counted.join(", "));
         }
         if !self.lifetimes.is_empty() {
-            let at = |quantile| duration(self.lifetimes.value_at_quantile(quantile) * 1_000);
+            let at = |quantile| {
+                duration(
+                    self.lifetimes
+                        .value_at_quantile(quantile)
+                        .saturating_mul(1_000),
+                )
+            };
             let (half, most, nearly) = (at(0.5), at(0.95), at(0.99));
             _ = write!(text, "\nlifetimes: p50 {half}, p95 {most}, p99 {nearly}");
         }
@@ -101,6 +107,7 @@ impl Summary {
 /// The kernel side's books.
 fn ledger(counters: &Counters) -> String {
     let Counters {
+        mono_ns: _,
         seen,
         emitted,
         folded,

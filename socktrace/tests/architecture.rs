@@ -50,7 +50,11 @@ fn a_room_uses_only_rooms_above_it() {
     for (own, room) in rooms.iter().enumerate() {
         for (path, text) in files(room) {
             let mut within = false;
-            for line in text.lines() {
+            // Comments may look ahead.
+            for line in text
+                .lines()
+                .filter(|line| !line.trim_start().starts_with("//"))
+            {
                 within |= line.starts_with("use crate::{");
                 let names = name
                     .captures(line)

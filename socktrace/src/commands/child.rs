@@ -60,7 +60,7 @@ impl Child {
             Ok(status) => Ok(shell_status(status)),
             Err(error) => {
                 let failure = cannot_run(&self.name)(error);
-                tell(&failure);
+                super::tell(&failure);
                 Ok(failure.status)
             }
         }
@@ -138,11 +138,6 @@ fn cannot_run(name: &OsString) -> impl Fn(io::Error) -> Failure {
         let name = crate::field::printable(&name.to_string_lossy());
         Failure::new(status, format!("{name} cannot be run: {error}"))
     }
-}
-
-#[allow(clippy::print_stderr, reason = "that is where it belongs")]
-fn tell(failure: &Failure) {
-    eprintln!("socktrace: {failure}");
 }
 
 fn shell_status(status: ExitStatus) -> u8 {

@@ -8,7 +8,7 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep},
 };
 
-use super::child::Child;
+use super::{child::Child, finish, tell};
 use crate::{
     cli::{Live, Run},
     clock::Clock,
@@ -31,7 +31,7 @@ const COUNT_EVERY: Duration = Duration::from_secs(1);
 pub(super) fn run(
     mut plan: Plan,
     details: bool,
-    pipeline: impl FnOnce(Clock) -> Pipeline,
+    pipeline: impl FnOnce(Clock) -> Result<Pipeline, Failure>,
     live: &Live,
     run: &Run,
     count: Option<u64>,
@@ -49,7 +49,7 @@ pub(super) fn run(
         let mut probes = Probes::attach(&plan)?;
         warn(&probes, &plan, &environment);
         let mut ring = Ring::new(probes.take_ring()?)?;
-        let mut pipeline = pipeline(Clock::now());
+        let mut pipeline = pipeline(Clock::now())?;
         pipeline.ask = if details { Ask::Details } else { Ask::Names };
         let log = live
             .kernel_log
@@ -130,11 +130,6 @@ impl Stop {
     }
 }
 
-#[allow(clippy::print_stderr, reason = "that is where it belongs")]
-fn tell(message: &str) {
-    eprintln!("socktrace: {message}");
-}
-
 /// Takes what is there. The last time, all of it: what was seen before the end is shown.
 fn drain(ring: &mut Ring, pipeline: &mut Pipeline, rows: u64, all: bool) -> io::Result<()> {
     loop {
@@ -180,29 +175,6 @@ fn exit_on_second(mut interrupt: tokio::signal::unix::Signal) {
         runtime.block_on(interrupt.recv());
         std::process::exit(i32::from(INTERRUPTED));
     });
-}
-
-/// A closed pipe ends quietly.
-fn finish(outcome: io::Result<()>, pipeline: &Pipeline, status: u8) -> Result<u8, Failure> {
-    match outcome {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(status),
-        Err(error) => Err(Failure::new(
-            FAILURE,
-            format!("the output cannot be written: {error}"),
-        )),
-        Ok(()) => {
-            report(pipeline);
-            Ok(status)
-        }
-    }
-}
-
-/// The summary, on standard error.
-#[allow(clippy::print_stderr, reason = "that is where it belongs")]
-pub(super) fn report(pipeline: &Pipeline) {
-    for line in pipeline.summary_text().lines() {
-        eprintln!("socktrace: {line}");
-    }
 }
 
 /// What this run has to do without.

@@ -9,10 +9,14 @@ use socktrace_common::{
 };
 
 use super::Probes;
+use crate::clock::monotonic_ns;
 
 /// What the kernel side counted since it was loaded, over all CPUs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Counters {
+    /// When they were read: `CLOCK_MONOTONIC`, nanoseconds. 0 where a recording does not say.
+    #[serde(default)]
+    pub mono_ns: u64,
     /// Times a hook had something to decide.
     pub seen: u64,
     /// Records in the ring.
@@ -54,6 +58,7 @@ impl Probes {
             })?;
         let map = PerCpuArray::<_, [u64; SLOTS]>::try_from(map)?;
         let mut sum = Counters {
+            mono_ns: monotonic_ns(),
             recursion: self.recursion + self.recursion_misses(),
             ..Counters::default()
         };
@@ -94,6 +99,7 @@ mod tests {
     #[test]
     fn a_run_that_is_neither_counted_nor_lost_is_noticed() {
         let mut counters = Counters {
+            mono_ns: 0,
             seen: 10,
             emitted: 5,
             folded: 1,

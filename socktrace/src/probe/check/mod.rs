@@ -1,5 +1,4 @@
-//! Judges an [`Environment`](super::environment::Environment): what is there, what is not, what
-//! that costs and what to do about it.
+//! Judges an [`Environment`]: what is there, what is not, what that costs and what to do about it.
 
 pub mod hooks;
 pub mod kernel;
