@@ -169,15 +169,17 @@ impl fmt::Display for Value<'_> {
     }
 }
 
-/// Replaces control characters by their escapes (`\n`, `\u{1b}`), and what turns text around.
+/// Moves a cursor, ends a line or turns text around. All of them are below U+10000.
+pub fn is_harmful(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Replaces what is harmful by its escape (`\n`, `\u{1b}`).
 pub fn printable(text: &str) -> String {
-    let harmful = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
     let mut printable = String::with_capacity(text.len());
     for c in text.chars() {
-        if harmful(c) {
+        if is_harmful(c) {
             printable.extend(c.escape_default());
         } else {
             printable.push(c);

@@ -49,8 +49,9 @@ pub struct Pipeline {
     counters: Option<Counters>,
     undecodable: u64,
     last_ns: u64,
-    /// Rows written.
-    pub rows: u64,
+    rows: u64,
+    /// No more rows than this.
+    pub most: u64,
     changes: Vec<Change>,
 }
 
@@ -71,6 +72,7 @@ impl Pipeline {
             undecodable: 0,
             last_ns: clock.began_ns,
             rows: 0,
+            most: u64::MAX,
             changes: Vec::new(),
         }
     }
@@ -121,6 +123,11 @@ impl Pipeline {
             Some(recorder) => recorder.finish(),
             None => Ok(()),
         }
+    }
+
+    /// Have all the rows been written that were asked for?
+    pub fn is_full(&self) -> bool {
+        self.rows >= self.most
     }
 
     /// The summary for people.
@@ -241,7 +248,7 @@ impl Pipeline {
                 &life
             }
         };
-        if !self.select.wants(change, &self.clock) {
+        if self.is_full() || !self.select.wants(change, &self.clock) {
             return Ok(());
         }
         self.summary.add(change);

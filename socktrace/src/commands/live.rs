@@ -50,6 +50,7 @@ pub(super) fn run(
         warn(&probes, &plan, &environment);
         let mut ring = Ring::new(probes.take_ring()?)?;
         let mut pipeline = pipeline(Clock::now())?;
+        pipeline.most = count.unwrap_or(u64::MAX);
         pipeline.ask = if details { Ask::Details } else { Ask::Names };
         let log = live
             .kernel_log
@@ -59,7 +60,6 @@ pub(super) fn run(
         let stop = Stop {
             log,
             after: live.duration,
-            rows: count.unwrap_or(u64::MAX),
         };
         let outcome = stop
             .listen(
@@ -79,7 +79,6 @@ pub(super) fn run(
 struct Stop {
     log: Option<EbpfLogger<&'static StderrLog>>,
     after: Option<Duration>,
-    rows: u64,
 }
 
 impl Stop {
@@ -102,7 +101,7 @@ impl Stop {
             None => tell("following TCP sockets; Ctrl-C ends with a summary"),
         }
         let mut stopping = false;
-        while !stopping && pipeline.rows < self.rows {
+        while !stopping && !pipeline.is_full() {
             tokio::select! {
                 ready = ring.ready() => ready?,
                 _ = counting.tick() => pipeline.take(&counters(probes))?,
@@ -121,7 +120,7 @@ impl Stop {
                 // First, so that what is drained is all there will be and the books are closed.
                 probes.detach();
             }
-            drain(ring, pipeline, self.rows, stopping)?;
+            drain(ring, pipeline, stopping)?;
             if let Some(log) = &mut self.log {
                 log.flush();
             }
@@ -131,15 +130,9 @@ impl Stop {
 }
 
 /// Takes what is there. The last time, all of it: what was seen before the end is shown.
-fn drain(ring: &mut Ring, pipeline: &mut Pipeline, rows: u64, all: bool) -> io::Result<()> {
+fn drain(ring: &mut Ring, pipeline: &mut Pipeline, all: bool) -> io::Result<()> {
     loop {
-        let more = ring.drain(|record| {
-            if pipeline.rows < rows {
-                pipeline.take(&Item::Record(record))
-            } else {
-                Ok(())
-            }
-        })?;
+        let more = ring.drain(|record| pipeline.take(&Item::Record(record)))?;
         pipeline.take(&Item::Settle)?;
         if !more || !all {
             return Ok(());

@@ -28,9 +28,9 @@ pub(super) fn replay(args: &Replay, color: Color) -> Result<u8, Failure> {
     };
     let sink = style(&args.output, report_kind, color).sink(stdout());
     let mut pipeline = Pipeline::new(select, report_kind, Some(sink), reader.clock());
-    let enough = args.output.count.unwrap_or(u64::MAX);
+    pipeline.most = args.output.count.unwrap_or(u64::MAX);
     let mut cut_off = None;
-    let outcome = play(&mut reader, &mut pipeline, enough, &mut cut_off);
+    let outcome = play(&mut reader, &mut pipeline, &mut cut_off);
     let status = finish(outcome, &pipeline, 0)?;
     match cut_off {
         Some(error) => Err(error.into()),
@@ -42,10 +42,9 @@ pub(super) fn replay(args: &Replay, color: Color) -> Result<u8, Failure> {
 fn play(
     reader: &mut Reader<impl Read>,
     pipeline: &mut Pipeline,
-    enough: u64,
     cut_off: &mut Option<RecordingError>,
 ) -> io::Result<()> {
-    while pipeline.rows < enough {
+    while !pipeline.is_full() {
         match reader.read() {
             Ok(Some(item)) => pipeline.take(&item)?,
             Ok(None) => break,
