@@ -1,6 +1,8 @@
 //! The documents say what is true: every key, event, command, room and status is in them, and every
 //! example in them is one.
 
+#![allow(clippy::unwrap_used, reason = "it is all tests")]
+
 use std::{collections::BTreeSet, fs, path::Path};
 
 use clap::{CommandFactory as _, Parser as _, ValueEnum as _};
@@ -38,7 +40,7 @@ fn keys(section: &str) -> Vec<&str> {
         .collect()
 }
 
-fn names<'a>(fields: impl IntoIterator<Item = &'a Field>) -> Vec<&'static str> {
+fn names(fields: impl IntoIterator<Item = &'static Field>) -> Vec<&'static str> {
     fields.into_iter().map(|field| field.name()).collect()
 }
 
@@ -49,6 +51,21 @@ fn code<'a>(document: &'a str, language: &str) -> Vec<&'a str> {
     blocks
         .flat_map(|block| block.split("```").next().unwrap().lines())
         .collect()
+}
+
+/// The words of a shell's line, up to a pipe, a redirection or a comment.
+fn words(line: &str) -> Vec<String> {
+    let (mut words, mut word, mut quoted) = (Vec::new(), String::new(), false);
+    for c in line.chars().chain([' ']) {
+        match c {
+            '\'' => quoted = !quoted,
+            ';' | '|' | '#' | '>' if !quoted => break,
+            ' ' if !quoted && word.is_empty() => {}
+            ' ' if !quoted => words.push(std::mem::take(&mut word)),
+            c => word.push(c),
+        }
+    }
+    words
 }
 
 #[test]
@@ -148,17 +165,19 @@ fn every_command_line_in_the_documents_is_one() {
         let document = document(name);
         let mut found = 0;
         for line in code(&document, "sh") {
-            // What follows a pipe, a comment or another output is for the shell.
-            let line = line.split([';', '|', '#', '>']).next().unwrap();
-            let line = line.strip_prefix("sudo ").unwrap_or(line);
-            let arguments = ["socktrace ", "cargo xtask run -- "]
+            let words = words(line);
+            let words = words.strip_prefix(&["sudo".to_owned()]).unwrap_or(&words);
+            let arguments = ["socktrace", "cargo xtask run --"]
                 .iter()
-                .find_map(|program| line.strip_prefix(program));
+                .find_map(|program| {
+                    let program: Vec<_> = program.split(' ').map(str::to_owned).collect();
+                    words.strip_prefix(&program[..])
+                });
             let Some(arguments) = arguments else { continue };
-            let words = arguments
-                .split_whitespace()
-                .map(|word| word.trim_matches('\''));
-            if let Err(error) = Cli::try_parse_from(["socktrace"].into_iter().chain(words))
+            let words = ["socktrace"]
+                .into_iter()
+                .chain(arguments.iter().map(String::as_str));
+            if let Err(error) = Cli::try_parse_from(words)
                 && error.use_stderr()
             {
                 panic!("{name}: {line}\n{error}");
