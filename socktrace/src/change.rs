@@ -313,6 +313,18 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// What can happen to a socket, in the order of its life.
+    pub const OF_SOCKETS: [Self; 8] = [
+        Self::Socket,
+        Self::Bind,
+        Self::Listen,
+        Self::Connect,
+        Self::Accept,
+        Self::State,
+        Self::Close,
+        Self::End,
+    ];
+
     /// The word for it.
     pub fn word(self) -> &'static str {
         match self {

@@ -10,22 +10,10 @@ use crate::{
     sink::text::duration,
 };
 
-/// Kinds in the order in which they are summed up.
-const KINDS: [Kind; 8] = [
-    Kind::Socket,
-    Kind::Bind,
-    Kind::Listen,
-    Kind::Connect,
-    Kind::Accept,
-    Kind::State,
-    Kind::Close,
-    Kind::End,
-];
-
 /// Adds up rows.
 #[derive(Debug)]
 pub struct Summary {
-    counts: [u64; KINDS.len()],
+    counts: [u64; Kind::OF_SOCKETS.len()],
     failed_connects: u64,
     /// Microseconds.
     lifetimes: Histogram<u64>,
@@ -34,7 +22,7 @@ pub struct Summary {
 impl Default for Summary {
     fn default() -> Self {
         Self {
-            counts: [0; KINDS.len()],
+            counts: [0; Kind::OF_SOCKETS.len()],
             failed_connects: 0,
             // Two digits are what is shown; the range grows by itself.
             lifetimes: histogram(),
@@ -52,7 +40,7 @@ impl Summary {
     /// Counts a row.
     pub fn add(&mut self, change: &Change) {
         let kind = change.what.kind();
-        if let Some(index) = KINDS.iter().position(|known| *known == kind) {
+        if let Some(index) = Kind::OF_SOCKETS.iter().position(|known| *known == kind) {
             self.counts[index] += 1;
         }
         match change.what {
@@ -73,7 +61,7 @@ impl Summary {
     pub fn text(&self, elapsed_ns: u64, open: usize, counters: Option<&Counters>) -> String {
         let total: u64 = self.counts.iter().sum();
         let mut text = format!("{total} events in {}", duration(elapsed_ns));
-        let counted: Vec<_> = KINDS
+        let counted: Vec<_> = Kind::OF_SOCKETS
             .iter()
             .zip(self.counts)
             .filter(|(_, count)| *count > 0)

@@ -1,5 +1,7 @@
 //! The command line: help, messages, exit codes. Nothing here needs privileges or a kernel.
 
+#![allow(clippy::unwrap_used, reason = "it is all tests")]
+
 use std::{fs, path::Path, process::Output};
 
 use assert_cmd::Command;

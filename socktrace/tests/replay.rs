@@ -2,6 +2,8 @@
 //!
 //! `testdata/README.md` says what each recording shows and how to make it again.
 
+#![allow(clippy::unwrap_used, reason = "it is all tests")]
+
 use std::{
     collections::BTreeSet,
     fs, io,

@@ -32,17 +32,11 @@ impl KernelSelection {
                 ));
             }
         }
-        let all = [
-            Kind::Socket,
-            Kind::Bind,
-            Kind::Listen,
-            Kind::Connect,
-            Kind::Accept,
-            Kind::State,
-            Kind::Close,
-            Kind::End,
-        ];
-        let kinds = if kinds.is_empty() { &all[..] } else { kinds };
+        let kinds = if kinds.is_empty() {
+            &Kind::OF_SOCKETS[..]
+        } else {
+            kinds
+        };
         let wanted: Vec<_> = kinds
             .iter()
             .flat_map(|kind| records(*kind))
