@@ -18,7 +18,7 @@ use super::{
 };
 
 /// The kernel side, as `cargo xtask bpf` compiled it.
-static OBJECT: &[u8] = include_bytes_aligned!("../../bpf/socktrace.bpf.o");
+pub(super) static OBJECT: &[u8] = include_bytes_aligned!("../../bpf/socktrace.bpf.o");
 
 /// What to look at: set before anything is attached.
 #[derive(Clone, Debug, Default)]

@@ -6,6 +6,7 @@ pub mod catalog;
 pub mod check;
 pub mod counters;
 pub mod environment;
+pub mod iterator;
 pub mod losses;
 pub mod offsets;
 pub mod preflight;
