@@ -172,8 +172,8 @@ pub enum Detail {
 pub struct Unix {
     /// The name that it is bound to.
     pub name: Option<UnixName>,
-    /// Inode number of its peer, or, for a socket that was not accepted yet and has none, 0.
-    /// `None` if it is not connected or its peer is gone.
+    /// Inode number of its peer; 0 for a peer without a file: one that was not accepted yet, or
+    /// with both directions of this one shut down one that is gone. `None` if it has none.
     pub peer: Option<u32>,
     /// For a listener: how many connections wait to be accepted (`UNIX_DIAG_ICONS`).
     pub waiting: u32,
@@ -231,10 +231,12 @@ impl Found {
             .is_some_and(|timer| timer.kind == TimerKind::TimeWait)
     }
 
-    /// Is it a `struct sock` of its own, which the kernel's count of sockets includes? Minisocks
-    /// and connection requests are not.
-    pub fn is_full(&self) -> bool {
-        self.state != State::Request && !self.is_minisock()
+    /// Is it one of those that the kernel counts as sockets of the namespace (`sockets: used` in
+    /// `/proc/net/sockstat`)? Minisocks and connection requests are no full sockets, and the
+    /// kernel leaves out the netlink sockets with which it listens itself.
+    pub fn is_counted(&self) -> bool {
+        let kernels = matches!(self.detail, Detail::Netlink { port: 0, .. });
+        self.state != State::Request && !self.is_minisock() && !kernels
     }
 }
 

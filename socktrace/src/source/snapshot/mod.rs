@@ -1,5 +1,6 @@
 //! The sockets that are there, whether or not an event told of them.
 
+pub mod class;
 pub mod diag;
 mod found;
 pub mod holders;

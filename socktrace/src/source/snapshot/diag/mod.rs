@@ -10,11 +10,12 @@ mod inet;
 mod other;
 mod reply;
 mod request;
+#[cfg(test)]
+mod tests;
 mod unix;
 
 use std::io;
 
-use netlink_packet_core::NLMSG_OVERRUN;
 use netlink_sys::{Socket, protocols::NETLINK_SOCK_DIAG};
 
 use self::{
@@ -140,13 +141,12 @@ impl Diag {
                         return Ok(sum);
                     }
                     Part::Failed(errno) => return Err(refusal(errno)),
-                    Part::Overrun => {
-                        return Err(io::Error::other(format!(
-                            "netlink message {NLMSG_OVERRUN}: replies were lost"
-                        ))
-                        .into());
+                    Part::Overrun => return Err(io::Error::other("rows were lost").into()),
+                    // The end may have been in there: who waited for it would wait for ever.
+                    Part::Malformed => {
+                        let what = "the kernel's answer makes no sense";
+                        return Err(io::Error::new(io::ErrorKind::InvalidData, what).into());
                     }
-                    Part::Malformed => sum.malformed += 1,
                 }
             }
         }

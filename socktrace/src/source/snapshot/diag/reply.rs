@@ -91,3 +91,63 @@ fn errno(payload: &[u8]) -> i32 {
         i32::from_ne_bytes(*bytes).checked_neg().unwrap_or(0).max(0)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DUMP: u16 = 20;
+
+    fn message(kind: u16, flags: u16, sequence: u32, payload: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(HEADER + payload.len()).unwrap();
+        let mut bytes = length.to_ne_bytes().to_vec();
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend(flags.to_ne_bytes());
+        bytes.extend(sequence.to_ne_bytes());
+        bytes.extend([0; 4]);
+        bytes.extend(payload);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    fn parts(bytes: &[u8]) -> Vec<Part<'_>> {
+        Parts::new(bytes, 7).collect()
+    }
+
+    #[test]
+    fn rows_of_our_request_are_taken_and_others_passed_over() {
+        let bytes = [
+            message(DUMP, NLM_F_DUMP_INTR, 7, b"one and "),
+            message(DUMP, 0, 6, b"somebody else's"),
+            message(DUMP, 0, 7, b"two"),
+            message(NLMSG_DONE, 0, 7, &[0; 4]),
+        ]
+        .concat();
+        let row = |bytes, interrupted| Part::Row { bytes, interrupted };
+        let end = Part::End { interrupted: false };
+        assert_eq!(
+            parts(&bytes),
+            [row(&b"one and "[..], true), row(b"two", false), end]
+        );
+    }
+
+    #[test]
+    fn an_error_carries_its_number() {
+        let refused = message(NLMSG_ERROR, 0, 7, &(-2_i32).to_ne_bytes());
+        assert_eq!(parts(&refused), [Part::Failed(2)]);
+        let broken_off = message(NLMSG_DONE, 0, 7, &(-105_i32).to_ne_bytes());
+        assert_eq!(parts(&broken_off), [Part::Failed(105)]);
+        assert_eq!(errno(&i32::MIN.to_ne_bytes()), 0);
+    }
+
+    #[test]
+    fn a_length_that_lies_ends_the_buffer() {
+        let mut bytes = message(DUMP, 0, 7, b"row");
+        for length in [0_u32, 15, 21, u32::MAX] {
+            bytes[..4].copy_from_slice(&length.to_ne_bytes());
+            assert_eq!(parts(&bytes), [Part::Malformed], "{length}");
+        }
+        assert_eq!(parts(&bytes[..7]), [Part::Malformed]);
+        assert_eq!(parts(&[]), []);
+    }
+}
