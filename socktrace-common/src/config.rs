@@ -93,5 +93,11 @@ wire! {
         pub regs_syscall: u32,
         /// Its first three arguments.
         pub regs_args: [u32; 3],
+        /// Before 5.6 a bit field, and then absent.
+        pub sock_shutdown: u32,
+        pub file_mode: u32,
+        pub inode_number: u32,
+        pub inode_super: u32,
+        pub super_magic: u32,
     }
 }

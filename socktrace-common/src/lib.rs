@@ -10,6 +10,7 @@
 pub mod config;
 pub mod counters;
 pub mod event;
+pub mod holder;
 pub mod socket;
 
 /// Derives the checked byte casts of `zerocopy` on the user side only.

@@ -15,6 +15,7 @@ use socktrace_common::{
         DescriptorsEvent, DestroyEvent, EventKind, ExecEvent, ForkEvent, Header, ProcessEvent,
         SocketEvent, StateEvent,
     },
+    holder::HolderRecord,
     socket::{SocketInfo, TcpState},
 };
 
@@ -160,6 +161,26 @@ fn records_of_processes_stay_as_they_are() {
 }
 
 #[test]
+fn what_iterators_write_stays_as_it_is() {
+    layout!(HolderRecord, size 40, align 8, {
+        cookie 0 8,
+        tgid 8 4,
+        fd 12 4,
+        inode 16 4,
+        netns 20 4,
+        proto 24 2,
+        family 26 2,
+        lport 28 2,
+        socket_type 30 2,
+        state 32 1,
+        shutdown 33 1,
+        mode 34 1,
+        kind 35 1,
+        pad 36 4,
+    });
+}
+
+#[test]
 fn what_the_hooks_are_told_stays_as_it_is() {
     layout!(Config, size 24, align 4, {
         own_tgid 0 4,
@@ -169,7 +190,7 @@ fn what_the_hooks_are_told_stays_as_it_is() {
         connect_syscall 16 4,
         pad 20 4,
     });
-    layout!(Offsets, size 172, align 4, {
+    layout!(Offsets, size 192, align 4, {
         sock_family 0 4,
         sock_state 4 4,
         sock_daddr 8 4,
@@ -211,6 +232,11 @@ fn what_the_hooks_are_told_stays_as_it_is() {
         inode_mode 152 4,
         regs_syscall 156 4,
         regs_args 160 12,
+        sock_shutdown 172 4,
+        file_mode 176 4,
+        inode_number 180 4,
+        inode_super 184 4,
+        super_magic 188 4,
     });
 }
 

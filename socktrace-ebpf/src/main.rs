@@ -30,6 +30,7 @@ mod atomic;
 mod emit;
 mod filter;
 mod hooks;
+mod iterators;
 mod kernel;
 mod maps;
 mod process;

@@ -8,6 +8,8 @@ pub mod errno;
 
 pub mod process;
 
+pub mod change;
+
 pub mod probe;
 
 pub mod source;
@@ -15,8 +17,6 @@ pub mod source;
 pub mod event;
 
 pub mod decode;
-
-pub mod change;
 
 pub mod table;
 

@@ -18,7 +18,7 @@ use super::{
 };
 
 /// The kernel side, as `cargo xtask bpf` compiled it.
-static OBJECT: &[u8] = include_bytes_aligned!("../../bpf/socktrace.bpf.o");
+pub(super) static OBJECT: &[u8] = include_bytes_aligned!("../../bpf/socktrace.bpf.o");
 
 /// Why nothing can be traced.
 #[derive(Debug, thiserror::Error)]

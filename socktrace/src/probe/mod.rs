@@ -7,6 +7,7 @@ pub mod check;
 pub mod counters;
 pub mod environment;
 mod hook_error;
+pub mod iterator;
 pub mod losses;
 pub mod offsets;
 pub mod plan;

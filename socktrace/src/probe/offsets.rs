@@ -148,6 +148,11 @@ impl<'a> Layout<'a> {
             inode_mode: self.get("inode", "i_mode")?,
             regs_syscall: register(number)?,
             regs_args: [register(first)?, register(second)?, register(third)?],
+            sock_shutdown: self.or_absent("sock", "sk_shutdown"),
+            file_mode: self.get("file", "f_mode")?,
+            inode_number: self.get("inode", "i_ino")?,
+            inode_super: self.get("inode", "i_sb")?,
+            super_magic: self.get("super_block", "s_magic")?,
         })
     }
 

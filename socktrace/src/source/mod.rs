@@ -1,7 +1,9 @@
-//! Where events come from: the kernel ([`ringbuf`]) or a file ([`recording`]).
+//! Where events come from: the kernel ([`ringbuf`]) or a file ([`recording`]); and what was there
+//! before them ([`snapshot`]).
 
 pub mod recording;
 pub mod ringbuf;
+pub mod snapshot;
 
 use crate::{
     probe::counters::Counters,

@@ -1,0 +1,287 @@
+//! Set algebra: what it means that a socket is in one list and not in another.
+//!
+//! There are three: what dumps show ([`Found`]), what processes hold ([`Holder`]), and the
+//! kernel's count of sockets. No two of them are taken at the same moment, so a single finding
+//! proves nothing: what is still true a few seconds later does.
+
+use hashbrown::HashSet;
+use socktrace_common::socket::TcpState;
+
+use super::{Found, Held, Holder, Open, State};
+
+/// What is the matter with a socket that a dump shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// A process has a descriptor for it.
+    Held,
+    /// It waits in the accept queue of a listener: nobody's yet.
+    Unaccepted,
+    /// Every holder let go, and the kernel still sends what it owes the peer.
+    Orphan,
+    /// Only the port is still taken: `TIME_WAIT`, or `FIN_WAIT2` after its socket is gone.
+    Minisock,
+    /// A handshake that is not over; its listener keeps it.
+    Request,
+    /// It has a file that is in no process's table: on its way in a message (`SCM_RIGHTS`), a
+    /// direct descriptor of `io_uring`, or the kernel's own. Also what was opened, or closed, while
+    /// the lists were taken.
+    NoDescriptor,
+    /// The kernel's own netlink socket.
+    Kernel,
+}
+
+/// What is the matter with a socket that a process holds and no dump shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unlisted {
+    /// TCP that was never bound, connected or listening, or whose blocking `connect()` failed.
+    Idle,
+    /// TCP whose connection is over and which is still open: reset, refused, or closed by both
+    /// sides.
+    Dead,
+    /// UDP that was never bound.
+    Unbound,
+    /// Of a family that no dump shows, or of which none was taken.
+    Other,
+    /// `/proc` does not say what it is.
+    Unknown,
+}
+
+/// The inode numbers that processes hold.
+#[derive(Clone, Debug, Default)]
+pub struct Inodes(HashSet<u32>);
+
+impl Class {
+    /// The class of a row. `held` are the inodes of all holders.
+    pub fn of(found: &Found, held: &Inodes) -> Self {
+        if found.is_minisock() {
+            return Self::Minisock;
+        }
+        if found.state == State::Request {
+            return Self::Request;
+        }
+        if found.inode != 0 {
+            return match held.contains(found.inode) {
+                true => Self::Held,
+                false if found.is_counted() => Self::NoDescriptor,
+                false => Self::Kernel,
+            };
+        }
+        match found.state {
+            // Only who had a file could begin to close.
+            State::Tcp(
+                TcpState::FinWait1 | TcpState::FinWait2 | TcpState::Closing | TcpState::LastAck,
+            ) => Self::Orphan,
+            _ => Self::Unaccepted,
+        }
+    }
+
+    /// The word for it in reports, `None` for [`Class::Held`].
+    pub fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Held => None,
+            Self::Unaccepted => Some("unaccepted"),
+            Self::Orphan => Some("orphan"),
+            Self::Minisock => Some("minisock"),
+            Self::Request => Some("request"),
+            Self::NoDescriptor => Some("no descriptor"),
+            Self::Kernel => Some("kernel"),
+        }
+    }
+}
+
+impl Unlisted {
+    /// What a held socket is that no dump shows.
+    pub fn of(open: Option<&Open>) -> Self {
+        let Some(open) = open else {
+            return Self::Unknown;
+        };
+        let inet = open.family == AF_INET || open.family == AF_INET6;
+        match open.proto {
+            IPPROTO_TCP | IPPROTO_MPTCP if inet => match open.shutdown {
+                0 => Self::Idle,
+                _ => Self::Dead,
+            },
+            IPPROTO_UDP | IPPROTO_UDPLITE if inet && open.lport.is_none() => Self::Unbound,
+            _ => Self::Other,
+        }
+    }
+}
+
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+const IPPROTO_TCP: u16 = 6;
+const IPPROTO_UDP: u16 = 17;
+const IPPROTO_UDPLITE: u16 = 136;
+const IPPROTO_MPTCP: u16 = 262;
+
+impl Inodes {
+    /// Is it among them?
+    pub fn contains(&self, inode: u32) -> bool {
+        self.0.contains(&inode)
+    }
+
+    /// Adds one; 0 is none.
+    pub fn insert(&mut self, inode: u32) {
+        if inode != 0 {
+            self.0.insert(inode);
+        }
+    }
+}
+
+impl FromIterator<u32> for Inodes {
+    fn from_iter<T: IntoIterator<Item = u32>>(inodes: T) -> Self {
+        Self(inodes.into_iter().filter(|&inode| inode != 0).collect())
+    }
+}
+
+/// Descriptors of sockets that are in no dump: dead but open, never bound, or of a family without
+/// dumps. `listed` are the inodes of all rows of all namespaces.
+pub fn unlisted<'a>(
+    holders: impl IntoIterator<Item = &'a Holder>,
+    listed: &Inodes,
+) -> impl Iterator<Item = (&'a Holder, Unlisted)> {
+    holders
+        .into_iter()
+        .filter_map(move |holder| match &holder.held {
+            Held::Socket(open) if !listed.contains(holder.inode) => {
+                Some((holder, Unlisted::of(open.as_ref())))
+            }
+            _ => None,
+        })
+}
+
+/// How many sockets of a namespace no dump shows: `used` is the kernel's count of all, `counted`
+/// is how many rows [are counted](Found::is_counted), each socket once. Never below 0: what
+/// appeared between the two is no ghost.
+pub fn ghosts(used: u64, counted: u64) -> u64 {
+    used.saturating_sub(counted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{Detail, Protocol, Timer, TimerKind},
+        *,
+    };
+
+    fn tcp(state: TcpState, inode: u32) -> Found {
+        Found {
+            state: State::Tcp(state),
+            ..Found::new(Protocol::Tcp, 1, 7, inode)
+        }
+    }
+
+    fn minisock(state: TcpState) -> Found {
+        Found {
+            timer: Some(Timer {
+                kind: TimerKind::TimeWait,
+                expires_ms: 60_000,
+                retransmits: 0,
+            }),
+            ..tcp(state, 0)
+        }
+    }
+
+    fn open(proto: u16, shutdown: u8, lport: Option<u16>) -> Open {
+        Open {
+            cookie: Some(1),
+            netns: 1,
+            proto,
+            family: AF_INET,
+            socket_type: 1,
+            state: 7,
+            shutdown,
+            lport,
+        }
+    }
+
+    #[test]
+    fn a_row_with_a_file_is_held_or_nobodys() {
+        let held = Inodes::from_iter([5]);
+        let class = |inode| Class::of(&tcp(TcpState::Established, inode), &held);
+        assert_eq!(class(5), Class::Held);
+        assert_eq!(class(6), Class::NoDescriptor);
+    }
+
+    #[test]
+    fn a_row_without_a_file_is_explained_by_its_state() {
+        let held = Inodes::from_iter([0, 5]);
+        for (state, class) in [
+            (TcpState::Established, Class::Unaccepted),
+            (TcpState::CloseWait, Class::Unaccepted),
+            (TcpState::SynRecv, Class::Unaccepted),
+            (TcpState::FinWait1, Class::Orphan),
+            (TcpState::FinWait2, Class::Orphan),
+            (TcpState::Closing, Class::Orphan),
+            (TcpState::LastAck, Class::Orphan),
+        ] {
+            assert_eq!(Class::of(&tcp(state, 0), &held), class, "{state:?}");
+        }
+        assert_eq!(
+            Class::of(&minisock(TcpState::FinWait2), &held),
+            Class::Minisock
+        );
+        let request = Found {
+            state: State::Request,
+            ..tcp(TcpState::SynRecv, 0)
+        };
+        assert_eq!(Class::of(&request, &held), Class::Request);
+    }
+
+    #[test]
+    fn the_kernels_own_are_told_apart() {
+        let netlink = |port| Found {
+            detail: Detail::Netlink {
+                protocol: 0,
+                port,
+                peer: 0,
+            },
+            ..Found::new(Protocol::Netlink, 1, 7, 9)
+        };
+        let nobody = Inodes::default();
+        assert_eq!(Class::of(&netlink(0), &nobody), Class::Kernel);
+        assert_eq!(Class::of(&netlink(12), &nobody), Class::NoDescriptor);
+    }
+
+    #[test]
+    fn what_is_held_and_not_listed_is_explained() {
+        assert_eq!(Unlisted::of(Some(&open(6, 0, None))), Unlisted::Idle);
+        assert_eq!(Unlisted::of(Some(&open(6, 3, None))), Unlisted::Dead);
+        assert_eq!(Unlisted::of(Some(&open(17, 0, None))), Unlisted::Unbound);
+        assert_eq!(Unlisted::of(Some(&open(1, 0, None))), Unlisted::Other);
+        assert_eq!(Unlisted::of(None), Unlisted::Unknown);
+
+        let holder = |inode, held| Holder {
+            pid: 1,
+            fd: 3,
+            inode,
+            held,
+        };
+        let pipe = Held::Pipe {
+            reads: true,
+            writes: false,
+        };
+        let holders = [
+            holder(5, Held::Socket(None)),
+            holder(6, Held::Socket(Some(open(6, 3, None)))),
+            holder(7, pipe),
+        ];
+        let listed = Inodes::from_iter([5]);
+        let found: Vec<_> = unlisted(&holders, &listed)
+            .map(|(holder, class)| (holder.inode, class))
+            .collect();
+        assert_eq!(found, [(6, Unlisted::Dead)]);
+    }
+
+    #[test]
+    fn ghosts_are_what_only_the_kernel_counts() {
+        let rows = [
+            tcp(TcpState::Established, 5),
+            tcp(TcpState::Established, 0),
+            minisock(TcpState::TimeWait),
+        ];
+        let counted = rows.iter().filter(|row| row.is_counted()).count() as u64;
+        assert_eq!(ghosts(5, counted), 3);
+        assert_eq!(ghosts(1, counted), 0);
+    }
+}

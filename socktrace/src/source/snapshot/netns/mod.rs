@@ -1,0 +1,122 @@
+//! Every network namespace, with a netlink socket in each.
+
+mod enter;
+mod find;
+mod population;
+
+use std::{fs::File, io};
+
+use hashbrown::HashMap;
+
+pub use self::population::Population;
+use self::{enter::enter_all, find::Way};
+use super::{Buffer, Diag, DiagError, Dumped, Found, Query};
+
+/// The network namespaces of the machine, as far as they can be entered.
+///
+/// What is open in a namespace keeps it alive, so one that nobody else uses is let go of by the
+/// next [`refresh`](Self::refresh).
+#[derive(Debug, Default)]
+pub struct Namespaces {
+    opened: Vec<Namespace>,
+    skipped: Vec<Skipped>,
+}
+
+/// A network namespace that can be asked.
+#[derive(Debug)]
+pub struct Namespace {
+    inum: u32,
+    diag: Diag,
+    /// Its `/proc/net/sockstat`.
+    sockstat: File,
+}
+
+/// A network namespace that cannot be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// Its inode number.
+    pub inum: u32,
+    /// Why, for people.
+    pub reason: String,
+}
+
+/// A socket in some network namespace, which leads there when nothing else does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lead {
+    /// Inode number of the namespace.
+    pub netns: u32,
+    /// A process that holds the socket.
+    pub pid: u32,
+    /// Its descriptor there.
+    pub fd: u32,
+}
+
+impl Namespaces {
+    /// None yet: see [`refresh`](Self::refresh).
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Looks for namespaces: those of processes, those in `/run/netns`, and those of `leads`.
+    /// Opens the new ones and closes those that are there for our sake only. Those that cannot be
+    /// entered are [`skipped`](Self::skipped), and tried again the next time.
+    ///
+    /// It fails only where nothing can be looked for: without `/proc`, without threads.
+    pub fn refresh(&mut self, leads: impl IntoIterator<Item = Lead>) -> io::Result<()> {
+        let mut ways: HashMap<u32, Way> = find::processes()?;
+        for (inum, way) in find::names() {
+            ways.entry(inum).or_insert(way);
+        }
+        let own = std::process::id();
+        for lead in leads {
+            if lead.netns != 0 && lead.pid != own {
+                let (pid, fd) = (lead.pid, lead.fd);
+                ways.entry(lead.netns).or_insert(Way::Socket { pid, fd });
+            }
+        }
+        self.opened
+            .retain(|namespace| ways.remove(&namespace.inum).is_some());
+        self.skipped.clear();
+        if !ways.is_empty() {
+            enter_all(ways, &mut self.opened, &mut self.skipped)?;
+        }
+        Ok(())
+    }
+
+    /// Those that can be asked.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Namespace> {
+        self.opened.iter_mut()
+    }
+
+    /// The one with this inode number.
+    pub fn get_mut(&mut self, inum: u32) -> Option<&mut Namespace> {
+        self.opened.iter_mut().find(|it| it.inum == inum)
+    }
+
+    /// Those that cannot.
+    pub fn skipped(&self) -> &[Skipped] {
+        &self.skipped
+    }
+}
+
+impl Namespace {
+    /// Its inode number, as in `/proc/PID/ns/net`. Unique while it is open here.
+    pub fn inum(&self) -> u32 {
+        self.inum
+    }
+
+    /// See [`Diag::dump`].
+    pub fn dump(
+        &mut self,
+        query: &Query,
+        buffer: &mut Buffer,
+        each: impl FnMut(Found),
+    ) -> Result<Dumped, DiagError> {
+        self.diag.dump(query, buffer, each)
+    }
+
+    /// How many sockets it has, by the kernel's own count: a reading of 20 µs.
+    pub fn population(&self) -> io::Result<Population> {
+        Population::read(&self.sockstat)
+    }
+}
