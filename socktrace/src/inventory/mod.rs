@@ -1,0 +1,11 @@
+//! What is open now: every socket of every namespace, with who holds it.
+
+mod list;
+mod row;
+mod want;
+
+pub use self::{
+    list::{Listed, list},
+    row::{Age, Holding, Row},
+    want::{Expression, Want},
+};
