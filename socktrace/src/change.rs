@@ -342,6 +342,14 @@ impl Kind {
 }
 
 impl What {
+    /// Is it a call that only an owner makes, or that makes one?
+    pub fn makes_owner(&self) -> bool {
+        matches!(
+            self.kind(),
+            Kind::Socket | Kind::Listen | Kind::Connect | Kind::Accept
+        )
+    }
+
     /// The kind of row.
     pub fn kind(&self) -> Kind {
         match self {

@@ -25,7 +25,8 @@ impl Clock {
 
     /// Wall-clock time of an event.
     pub fn wall(&self, mono_ns: u64) -> Timestamp {
-        Timestamp::from_nanosecond(self.ahead_ns + i128::from(mono_ns)).unwrap_or(Timestamp::MAX)
+        Timestamp::from_nanosecond(self.ahead_ns.saturating_add(i128::from(mono_ns)))
+            .unwrap_or(Timestamp::MAX)
     }
 
     /// `HH:MM:SS.mmm` in the local time zone.

@@ -56,8 +56,7 @@ impl Summary {
         }
     }
 
-    /// The lines. `open` is the number of sockets that we know to be open, `placed` the number of
-    /// losses that were shown in their place.
+    /// The lines. `open` is the number of sockets that we know to be open.
     pub fn text(&self, elapsed_ns: u64, open: usize, counters: Option<&Counters>) -> String {
         let total: u64 = self.counts.iter().sum();
         let mut text = format!("{total} events in {}", duration(elapsed_ns));
@@ -104,7 +103,7 @@ fn ledger(counters: &Counters) -> String {
         lost_map,
         recursion,
     } = counters;
-    let lost = lost_ring + lost_map;
+    let lost = lost_ring.saturating_add(*lost_map);
     let sign = if counters.balanced() { "=" } else { "!=" };
     let mut text = format!(
         "\nlost: {}\nkernel: seen {seen} {sign} emitted {emitted} + folded {folded} \

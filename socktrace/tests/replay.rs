@@ -357,6 +357,19 @@ fn standard_input_is_a_recording_too() {
 }
 
 #[test]
+fn the_time_of_day_is_that_of_the_readers_time_zone() {
+    let hour = |zone: &str| {
+        let mut command = socktrace();
+        let command = command.args(["replay", "-T"]).arg(file("echo"));
+        let text = stdout(&command.env("TZ", zone).output().unwrap());
+        let row = text.lines().nth(1).unwrap();
+        row[..2].parse::<i32>().unwrap()
+    };
+    // In this notation, five hours behind UTC.
+    assert_eq!((hour("EST5") + 5) % 24, hour("UTC"));
+}
+
+#[test]
 fn what_was_cut_off_shows_what_came_before_and_fails() {
     let whole = stdout(&replay("echo", &["-o", "json"]));
     let bytes = fs::read(file("echo")).unwrap();

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     emit::{emit, run},
+    filter,
     kernel::{file, task},
     process::{announce, known},
 };
@@ -49,6 +50,10 @@ fn try_close(context: &TracePointContext, fd: i32, by: ClosedBy) -> Outcome {
     let (Some(tgid), Some(socket)) = (caller(EventKind::Close), Subject::behind(fd)) else {
         return Outcome::Filtered;
     };
+    // One that was open before us is met here first, and its end is still to come.
+    if filter::follow(socket.id).is_err() {
+        return Outcome::LostMap;
+    }
     announce(context, tgid);
     // SAFETY: every field of the record is written.
     unsafe {

@@ -3,6 +3,7 @@
 use std::{io, time::Duration};
 
 use aya_log::EbpfLogger;
+use socktrace_common::event::EventKind;
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::{MissedTickBehavior, interval, sleep},
@@ -41,6 +42,10 @@ pub(super) fn run(
     let mut child = Child::hold(&run.command)?;
     if let Some(child) = &child {
         plan.pids = Some(vec![child.pid()]);
+    }
+    if plan.pids.is_some() {
+        // The hook that tells of forks is the one that has children followed.
+        plan.kinds |= EventKind::Fork.bit();
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -90,6 +95,7 @@ impl Stop {
         mut child: Option<&mut Child>,
         status: &mut u8,
     ) -> io::Result<()> {
+        exit_on_second_interrupt();
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut counting = interval(COUNT_EVERY);
@@ -106,10 +112,7 @@ impl Stop {
                 ready = ring.ready() => ready?,
                 _ = counting.tick() => pipeline.take(&counters(probes))?,
                 () = &mut timeout => stopping = true,
-                _ = interrupt.recv() => {
-                    stopping = true;
-                    exit_on_second(interrupt_again()?);
-                }
+                _ = interrupt.recv() => stopping = true,
                 _ = terminate.recv() => stopping = true,
                 code = wait(child.as_deref_mut()) => {
                     *status = code?;
@@ -151,22 +154,25 @@ async fn wait(child: Option<&mut Child>) -> io::Result<u8> {
     }
 }
 
-fn interrupt_again() -> io::Result<tokio::signal::unix::Signal> {
-    signal(SignalKind::interrupt())
-}
-
-/// The first interrupt drains and sums up; who cannot wait for that presses again.
+/// The first interrupt drains and sums up; who cannot wait for that presses again. A thread of its
+/// own, as the first may find the loop waiting for a pipe that nobody reads.
 #[allow(clippy::exit, reason = "that is what was asked for")]
-fn exit_on_second(mut interrupt: tokio::signal::unix::Signal) {
-    std::thread::spawn(move || {
+fn exit_on_second_interrupt() {
+    std::thread::spawn(|| {
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
         else {
             return;
         };
-        runtime.block_on(interrupt.recv());
-        std::process::exit(i32::from(INTERRUPTED));
+        runtime.block_on(async {
+            let Ok(mut interrupt) = signal(SignalKind::interrupt()) else {
+                return;
+            };
+            interrupt.recv().await;
+            interrupt.recv().await;
+            std::process::exit(i32::from(INTERRUPTED));
+        });
     });
 }
 

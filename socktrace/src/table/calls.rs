@@ -56,6 +56,10 @@ impl SocketTable {
             Some(socket) => {
                 let told =
                     connect::returned(&mut socket.attempt, header.mono_ns, established, event.ret);
+                if told.is_some() {
+                    // It tried, even if it did not get as far as SYN_SENT.
+                    socket.role = Role::Client;
+                }
                 if let (Some(Told { error: Some(_), .. }), Some(target)) = (told, &target) {
                     socket.set_remote(target);
                 }

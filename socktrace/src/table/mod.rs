@@ -115,8 +115,8 @@ impl SocketTable {
     ) -> Change {
         let (view, owner_fd) = match self.sockets.get(&info.id) {
             Some(socket) => (socket.view(), socket.fd),
-            // Without an identity the caller is as much of an owner as will be known.
-            None => (
+            // Without an identity nothing is kept, and only these calls make an owner.
+            None if what.makes_owner() => (
                 View {
                     owner: Some(self.processes.get(header.tgid)),
                     ownership: Ownership::Exact,
@@ -124,6 +124,7 @@ impl SocketTable {
                 },
                 None,
             ),
+            None => (view(info), None),
         };
         Change {
             mono_ns: header.mono_ns,

@@ -38,7 +38,7 @@ pub fn unknown(error: &OffsetsError) -> Check {
     let remedy = match error {
         OffsetsError::Unreadable(_) => {
             "socktrace reads from there where the kernel keeps its data; it needs a kernel with \
-             CONFIG_DEBUG_INFO_BTF (5.8 or later), and /sys mounted"
+             CONFIG_DEBUG_INFO_BTF (5.12 or later), and /sys mounted"
         }
         OffsetsError::Missing(_) => {
             "this kernel keeps its data in a way that this socktrace does not know; a newer one may"
@@ -74,7 +74,7 @@ pub fn ring_buffer(environment: &Environment) -> Check {
             name,
             Lack::Kernel,
             format!("Linux {} has no BPF ring buffer", environment.release),
-            "a kernel from 5.8 on",
+            "a kernel from 5.12 on",
         ),
         None => Check::warn(
             name,
