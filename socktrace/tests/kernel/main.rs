@@ -8,5 +8,6 @@ mod filters;
 mod lives;
 mod loss;
 mod peers;
+mod snapshot;
 mod support;
 mod traffic;

@@ -351,6 +351,13 @@ pub(crate) fn rows(json: &str) -> Vec<Row> {
         .collect()
 }
 
+/// A python script in a namespace.
+pub(crate) fn python(netns: &Netns, script: &str) -> Command {
+    let mut command = netns.command("python3");
+    command.args(["-c", &format!("{PRELUDE}\n{script}")]);
+    command
+}
+
 /// The program under test.
 pub(crate) fn socktrace() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_socktrace"))

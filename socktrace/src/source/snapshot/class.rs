@@ -62,8 +62,8 @@ impl Class {
         if found.inode != 0 {
             return match held.contains(found.inode) {
                 true => Self::Held,
-                false if found.is_counted() => Self::NoDescriptor,
-                false => Self::Kernel,
+                false if found.is_kernels() => Self::Kernel,
+                false => Self::NoDescriptor,
             };
         }
         match found.state {
@@ -151,7 +151,7 @@ pub fn unlisted<'a>(
 }
 
 /// How many sockets of a namespace no dump shows: `used` is the kernel's count of all, `counted`
-/// is how many rows [are counted](Found::is_counted), each socket once. Never below 0: what
+/// the sum of what its rows [stand for](Found::counted), each socket once. Never below 0: what
 /// appeared between the two is no ghost.
 pub fn ghosts(used: u64, counted: u64) -> u64 {
     used.saturating_sub(counted)
@@ -160,7 +160,7 @@ pub fn ghosts(used: u64, counted: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{Detail, Protocol, Timer, TimerKind},
+        super::{Detail, Protocol, Timer, TimerKind, Unix},
         *,
     };
 
@@ -279,9 +279,17 @@ mod tests {
             tcp(TcpState::Established, 5),
             tcp(TcpState::Established, 0),
             minisock(TcpState::TimeWait),
+            Found {
+                detail: Detail::Unix(Unix {
+                    waiting: 3,
+                    ..Unix::default()
+                }),
+                ..Found::new(Protocol::Unix, 1, 8, 6)
+            },
         ];
-        let counted = rows.iter().filter(|row| row.is_counted()).count() as u64;
-        assert_eq!(ghosts(5, counted), 3);
+        let counted = rows.iter().map(Found::counted).sum();
+        assert_eq!(counted, 2 + 4);
+        assert_eq!(ghosts(9, counted), 3);
         assert_eq!(ghosts(1, counted), 0);
     }
 }

@@ -101,7 +101,7 @@ pub enum TimerKind {
     Probe,
 }
 
-/// Memory of a socket, bytes: `SK_MEMINFO_*` of include/uapi/linux/sock_diag.h.
+/// Memory of a socket, bytes: `SK_MEMINFO_*` of `include/uapi/linux/sock_diag.h`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
     /// Received and not read.
@@ -231,12 +231,23 @@ impl Found {
             .is_some_and(|timer| timer.kind == TimerKind::TimeWait)
     }
 
-    /// Is it one of those that the kernel counts as sockets of the namespace (`sockets: used` in
-    /// `/proc/net/sockstat`)? Minisocks and connection requests are no full sockets, and the
-    /// kernel leaves out the netlink sockets with which it listens itself.
-    pub fn is_counted(&self) -> bool {
-        let kernels = matches!(self.detail, Detail::Netlink { port: 0, .. });
-        self.state != State::Request && !self.is_minisock() && !kernels
+    /// Is it one of the netlink sockets with which the kernel itself listens?
+    pub fn is_kernels(&self) -> bool {
+        matches!(self.detail, Detail::Netlink { port: 0, .. })
+    }
+
+    /// For how many of the namespace's sockets (`sockets: used` in `/proc/net/sockstat`) the row
+    /// stands. Minisocks and connection requests are no full sockets, and the kernel leaves out
+    /// its own. A Unix listener stands also for the connections that wait for it, which have no
+    /// row while they wait.
+    pub fn counted(&self) -> u64 {
+        if self.state == State::Request || self.is_minisock() || self.is_kernels() {
+            return 0;
+        }
+        match &self.detail {
+            Detail::Unix(unix) => 1 + u64::from(unix.waiting),
+            _ => 1,
+        }
     }
 }
 

@@ -22,7 +22,13 @@ mod tests {
     fn only_links_of_the_kind_have_a_number() {
         let number = |link: &str| numbered(OsStr::new(link), "socket");
         assert_eq!(number("socket:[4026531840]"), Some(4_026_531_840));
-        for other in ["socket:[]", "socket:7", "pipe:[7]", "/tmp/socket:[7]", "socket:[7] (deleted)"] {
+        for other in [
+            "socket:[]",
+            "socket:7",
+            "pipe:[7]",
+            "/tmp/socket:[7]",
+            "socket:[7] (deleted)",
+        ] {
             assert_eq!(number(other), None, "{other}");
         }
     }

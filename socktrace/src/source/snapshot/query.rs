@@ -57,7 +57,7 @@ impl Protocols {
 pub struct States(u32);
 
 impl States {
-    /// `TCP_BOUND_INACTIVE` (include/net/tcp_states.h, 6.8): bound, neither connected nor
+    /// `TCP_BOUND_INACTIVE` (`include/net/tcp_states.h`, 6.8): bound, neither connected nor
     /// listening. Older kernels ignore the bit.
     pub const BOUND_INACTIVE: Self = Self(1 << 13);
     /// Every state.

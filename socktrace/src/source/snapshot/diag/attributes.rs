@@ -28,7 +28,7 @@ pub(super) fn growing<T: FromBytes + IntoBytes>(value: &[u8]) -> T {
     whole
 }
 
-/// `SK_MEMINFO_*` (include/uapi/linux/sock_diag.h): bytes, except for the last.
+/// `SK_MEMINFO_*` (`include/uapi/linux/sock_diag.h`): bytes, except for the last.
 #[derive(FromBytes, IntoBytes)]
 #[repr(C)]
 pub(super) struct MemInfo {

@@ -6,7 +6,9 @@ use netlink_packet_sock_diag::constants::{
     INET_DIAG_INFO, INET_DIAG_SHUTDOWN, INET_DIAG_SKMEMINFO, INET_DIAG_SKV6ONLY,
 };
 use socktrace_common::socket::{FAMILY_IPV4, FAMILY_IPV6, TcpState};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, native_endian, network_endian};
+use zerocopy::{
+    FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, native_endian, network_endian,
+};
 
 use super::{
     super::{Detail, Found, Protocol, State, Tcp, Timer, TimerKind},

@@ -92,7 +92,7 @@ impl Diag {
     /// Nothing is kept: a socket that shows up twice is handed over twice, with the same cookie.
     pub fn dump(
         &mut self,
-        query: &Query,
+        query: Query,
         buffer: &mut Buffer,
         mut each: impl FnMut(Found),
     ) -> Result<Dumped, DiagError> {

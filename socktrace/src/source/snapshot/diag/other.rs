@@ -9,12 +9,12 @@ use super::{
     inet::cookie,
 };
 
-/// `PACKET_DIAG_*` and `NETLINK_DIAG_*` of include/uapi/linux.
+/// `PACKET_DIAG_*` and `NETLINK_DIAG_*` of `include/uapi/linux`.
 const PACKET_DIAG_INFO: u16 = 0;
 const PACKET_DIAG_UID: u16 = 5;
 const PACKET_DIAG_MEMINFO: u16 = 6;
 const NETLINK_DIAG_MEMINFO: u16 = 0;
-/// `NETLINK_CONNECTED` (net/netlink/af_netlink.h): it has a peer.
+/// `NETLINK_CONNECTED` (`net/netlink/af_netlink.h`): it has a peer.
 const NETLINK_CONNECTED: u8 = 1;
 
 /// `struct packet_diag_msg` (`include/uapi/linux/packet_diag.h`).
@@ -77,7 +77,12 @@ pub(super) fn netlink(bytes: &[u8], netns: u32) -> Option<Found> {
             port: row.port.get(),
             peer: row.peer.get(),
         },
-        ..Found::new(Protocol::Netlink, netns, cookie(row.cookie), row.inode.get())
+        ..Found::new(
+            Protocol::Netlink,
+            netns,
+            cookie(row.cookie),
+            row.inode.get(),
+        )
     };
     if row.state == NETLINK_CONNECTED {
         found.state = State::Tcp(TcpState::Established);

@@ -40,7 +40,7 @@ pub(super) struct Request {
 
 /// The requests that answer a query. One that the kernel does not know may follow one that it
 /// does.
-pub(super) fn requests(query: &Query) -> Vec<Request> {
+pub(super) fn requests(query: Query) -> Vec<Request> {
     let both = |number: u8, protocol| {
         [AF_INET, AF_INET6]
             .map(|family| inet_request(family, number, protocol, query))
@@ -85,16 +85,14 @@ impl Request {
             Protocol::Unix => unix::decode(row, netns),
             Protocol::Packet => other::packet(row, netns),
             Protocol::Netlink => other::netlink(row, netns),
-            Protocol::Tcp
-            | Protocol::Udp
-            | Protocol::UdpLite
-            | Protocol::Mptcp
-            | Protocol::Raw => inet::decode(row, netns, self.protocol),
+            Protocol::Tcp | Protocol::Udp | Protocol::UdpLite | Protocol::Mptcp | Protocol::Raw => {
+                inet::decode(row, netns, self.protocol)
+            }
         }
     }
 }
 
-fn inet_request(family: u8, number: u8, protocol: Protocol, query: &Query) -> Request {
+fn inet_request(family: u8, number: u8, protocol: Protocol, query: Query) -> Request {
     let request = InetRequest {
         family,
         protocol: number,
@@ -111,14 +109,14 @@ fn inet_request(family: u8, number: u8, protocol: Protocol, query: &Query) -> Re
 }
 
 /// `INET_DIAG_*` as bits, the first being 1.
-fn extensions(query: &Query) -> u8 {
+fn extensions(query: Query) -> u8 {
     let bit = |wanted: bool, attribute: u16| u8::from(wanted) << (attribute - 1);
     bit(query.extras.tcp, INET_DIAG_INFO) | bit(query.extras.memory, INET_DIAG_SKMEMINFO)
 }
 
 /// `struct inet_diag_req`: family, lengths of addresses (both unused), extensions; what identifies
 /// a socket, empty; states; the database's number, unused.
-fn tcp(query: &Query) -> Request {
+fn tcp(query: Query) -> Request {
     let mut body = vec![0; 4 + 48];
     body[3] = extensions(query);
     body.extend_from_slice(&query.states.bits().to_ne_bytes());
@@ -131,7 +129,7 @@ fn tcp(query: &Query) -> Request {
 }
 
 /// The protocol's number is in an attribute, and what of it fits in its usual place.
-fn mptcp(family: u8, query: &Query) -> Request {
+fn mptcp(family: u8, query: Query) -> Request {
     let [low, _] = PROTO_MPTCP.to_le_bytes();
     let mut request = inet_request(family, low, Protocol::Mptcp, query);
     let length = 8_u16;
@@ -145,7 +143,7 @@ fn mptcp(family: u8, query: &Query) -> Request {
     request
 }
 
-fn unix_request(query: &Query) -> Request {
+fn unix_request(query: Query) -> Request {
     let mut shown = ShowFlags::NAME | ShowFlags::PEER | ShowFlags::ICONS | ShowFlags::RQLEN;
     shown |= ShowFlags::from_bits_retain(UDIAG_SHOW_UID);
     shown.set(ShowFlags::MEMINFO, query.extras.memory);

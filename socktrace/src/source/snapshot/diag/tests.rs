@@ -163,10 +163,10 @@ fn a_row_without_attributes_is_no_full_socket() {
     };
     let request = bare(3, 1);
     assert_eq!((request.state, request.uid), (State::Request, None));
-    assert!(!request.is_counted());
+    assert_eq!(request.counted(), 0);
     let minisock = bare(5, 3);
     assert_eq!(minisock.state, State::Tcp(TcpState::FinWait2));
-    assert!(minisock.is_minisock() && !minisock.is_counted());
+    assert_eq!((minisock.is_minisock(), minisock.counted()), (true, 0));
     assert_eq!(minisock.timer.unwrap().expires_ms, 1500);
     // TCP Fast Open: accepted before its handshake is over.
     let early = InetRow {
@@ -253,7 +253,10 @@ fn a_unix_socket_has_a_name_and_a_peer() {
         };
         (found, unix)
     };
-    let queue: Vec<u8> = [2_u32, 128].into_iter().flat_map(u32::to_ne_bytes).collect();
+    let queue: Vec<u8> = [2_u32, 128]
+        .into_iter()
+        .flat_map(u32::to_ne_bytes)
+        .collect();
     let all = [
         attribute(0, b"/run/\xff.sock\0"),
         attribute(2, &5_u32.to_ne_bytes()),
@@ -325,7 +328,7 @@ fn requests_are_as_long_as_the_kernel_wants_them() {
         (Protocols::Packet, &[20]),
         (Protocols::Netlink, &[20]),
     ] {
-        let requests = request::requests(&Query::all(protocol));
+        let requests = request::requests(Query::all(protocol));
         let found: Vec<_> = requests
             .iter()
             .map(|request| request.bytes(1).len() - 16)
@@ -343,13 +346,13 @@ fn states_and_extras_are_where_the_kernel_looks_for_them() {
     let states = States::none().with(TcpState::CloseWait);
     let query = Query::tcp(states.and(States::BOUND_INACTIVE)).with(extras);
     let bits = (1_u32 << 8 | 1 << 13).to_ne_bytes();
-    let bytes = request::requests(&query)[0].bytes(1);
+    let bytes = request::requests(query)[0].bytes(1);
     assert_eq!((bytes[16 + 3], &bytes[16 + 52..16 + 56]), (0x42, &bits[..]));
     let query = Query {
         protocol: Protocols::Tcp6,
         ..query
     };
-    let bytes = request::requests(&query)[0].bytes(1);
+    let bytes = request::requests(query)[0].bytes(1);
     assert_eq!((bytes[16 + 2], &bytes[16 + 4..16 + 8]), (0x42, &bits[..]));
 }
 
@@ -357,7 +360,7 @@ fn states_and_extras_are_where_the_kernel_looks_for_them() {
 fn readers() -> Vec<Request> {
     let protocols = Protocols::ALL.into_iter();
     protocols
-        .flat_map(|protocol| request::requests(&Query::all(protocol)))
+        .flat_map(|protocol| request::requests(Query::all(protocol)))
         .collect()
 }
 
@@ -383,9 +386,7 @@ proptest! {
         for reader in readers() {
             drop(reader.decode(&bytes, NETNS));
         }
-        for part in super::Parts::new(&bytes, 7) {
-            drop(part);
-        }
+        prop_assert!(super::Parts::new(&bytes, 7).count() <= bytes.len());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::io::{self, Read as _};
 
 use socktrace_common::holder::{HOLDS_PIPE, HolderRecord, MODE_READ, MODE_WRITE};
-use zerocopy::FromBytes;
+use zerocopy::FromBytes as _;
 
 use super::{Held, Holder, Open, Walked};
 pub use crate::probe::iterator::IteratorError;

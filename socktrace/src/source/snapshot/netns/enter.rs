@@ -4,7 +4,7 @@ use std::{
     fs::{self, File},
     io,
     os::{
-        fd::{AsFd, FromRawFd as _, OwnedFd},
+        fd::{AsFd as _, FromRawFd as _, OwnedFd},
         unix::fs::MetadataExt as _,
     },
     thread,

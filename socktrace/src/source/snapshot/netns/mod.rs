@@ -108,7 +108,7 @@ impl Namespace {
     /// See [`Diag::dump`].
     pub fn dump(
         &mut self,
-        query: &Query,
+        query: Query,
         buffer: &mut Buffer,
         each: impl FnMut(Found),
     ) -> Result<Dumped, DiagError> {

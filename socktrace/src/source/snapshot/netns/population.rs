@@ -42,7 +42,8 @@ mod tests {
 
     #[test]
     fn the_kernels_text_is_read() {
-        let text = "sockets: used 212\nTCP: inuse 9 orphan 0 tw 17 alloc 11 mem 2\nUDP: inuse 3 mem 0\n";
+        let text =
+            "sockets: used 212\nTCP: inuse 9 orphan 0 tw 17 alloc 11 mem 2\nUDP: inuse 3 mem 0\n";
         let population = Population::parse(text).unwrap();
         assert_eq!(
             population,
