@@ -20,6 +20,8 @@ pub mod decode;
 
 pub mod table;
 
+pub mod inventory;
+
 pub mod sequence;
 
 pub mod field;

@@ -7,6 +7,7 @@ mod live;
 mod record;
 mod replay;
 mod selection;
+mod sockets;
 mod trace;
 
 use std::{
@@ -28,6 +29,7 @@ pub fn run(cli: &Cli) -> Result<u8, Failure> {
         Command::Life(args) => trace::life(args, cli.color),
         Command::Record(args) => record::record(args),
         Command::Replay(args) => replay::replay(args, cli.color),
+        Command::Sockets(args) => sockets::sockets(args),
         Command::Doctor(args) => doctor::doctor(args, cli.color),
         Command::Completions { shell } => generate::completions(*shell),
         Command::Man { directory } => generate::man(directory.as_deref()),
@@ -49,6 +51,17 @@ fn style(output: &Output, report: Report, color: Color) -> Style {
 #[allow(clippy::print_stderr, reason = "that is where it belongs")]
 fn tell(message: impl Display) {
     eprintln!("socktrace: {message}");
+}
+
+/// A closed pipe ends quietly.
+fn quietly(written: io::Result<()>) -> Result<(), Failure> {
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(
+            FAILURE,
+            format!("the output cannot be written: {error}"),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Sums up, unless the output is closed: that ends quietly.

@@ -14,14 +14,6 @@ use crate::{
 };
 
 impl KernelSelection {
-    fn family(&self) -> Option<Family> {
-        match (self.ipv4, self.ipv6) {
-            (true, _) => Some(Family::Ipv4),
-            (_, true) => Some(Family::Ipv6),
-            _ => None,
-        }
-    }
-
     /// What the hooks look for, to make rows of these kinds (all of them, if none are named).
     pub(super) fn plan(&self, live: &Live, kinds: &[Kind]) -> Result<Plan, Failure> {
         self.pids.iter().try_for_each(|pid| is_process(*pid))?;
@@ -40,7 +32,7 @@ impl KernelSelection {
             pids: (!self.pids.is_empty()).then(|| self.pids.clone()),
             local_ports: self.local_ports.clone(),
             remote_ports: self.remote_ports.clone(),
-            families: match self.family() {
+            families: match family(self.ipv4, self.ipv6) {
                 Some(Family::Ipv4) => ONLY_IPV4,
                 Some(Family::Ipv6) => ONLY_IPV6,
                 None => 0,
@@ -59,7 +51,7 @@ impl Selection {
         Ok(Select {
             local_ports: self.kernel.local_ports.clone(),
             remote_ports: self.kernel.remote_ports.clone(),
-            family: self.kernel.family(),
+            family: family(self.kernel.ipv4, self.kernel.ipv6),
             comms: self.comms.clone(),
             containers: self.containers.clone(),
             netns: self
@@ -70,6 +62,15 @@ impl Selection {
             conditions: self.conditions.clone(),
             ..Select::default()
         })
+    }
+}
+
+/// The family that `-4` or `-6` asks for.
+pub(super) fn family(ipv4: bool, ipv6: bool) -> Option<Family> {
+    match (ipv4, ipv6) {
+        (true, _) => Some(Family::Ipv4),
+        (_, true) => Some(Family::Ipv6),
+        _ => None,
     }
 }
 
@@ -88,7 +89,7 @@ fn is_process(pid: u32) -> Result<(), Failure> {
 }
 
 /// The inode number of a network namespace.
-fn netns(name: &str) -> Result<u32, Failure> {
+pub(super) fn netns(name: &str) -> Result<u32, Failure> {
     if let Ok(inode) = name.parse() {
         return Ok(inode);
     }

@@ -11,10 +11,10 @@ use super::{
 };
 use crate::{
     probe::offsets::KernelTypes,
-    process::{Process, read_comm, read_details},
+    process::{Details, Process, read_comm, read_details},
     source::snapshot::{
-        Buffer, DiagError, Extras, Found, Held, Holder, Holders, Lead, Namespaces, Protocols, Query,
-        State,
+        Buffer, Detail, DiagError, Extras, Found, Held, Holder, Holders, Lead, Namespaces,
+        Protocols, Query, State,
         class::{Class, Inodes, Unlisted},
     },
 };
@@ -38,13 +38,21 @@ pub fn list(want: &Want, types: Option<&KernelTypes>, details: bool) -> io::Resu
     dump(&mut namespaces, want, &mut found, &mut listed.notes);
     for skipped in namespaces.skipped() {
         let (inum, reason) = (skipped.inum, &skipped.reason);
-        listed.notes.push(format!("namespace {inum} is not listed: {reason}"));
+        listed
+            .notes
+            .push(format!("namespace {inum} is not listed: {reason}"));
     }
     let mut people = People::new(held, details);
     let listeners = listeners(&found);
     for found in found {
         let class = Class::of(&found, &people.inodes);
-        listed.rows.push(people.row(found, class.word(), &listeners));
+        if class == Class::NoDescriptor && asks_for_sockets(&found) {
+            // Opened after the descriptors were listed: by us, to ask.
+            continue;
+        }
+        listed
+            .rows
+            .push(people.row(found, class.word(), &listeners));
     }
     people.add_unlisted(&mut listed.rows);
     listed.rows.retain(|row| want.wants(row));
@@ -82,12 +90,7 @@ fn lead(holder: &Holder) -> Option<Lead> {
     })
 }
 
-fn dump(
-    namespaces: &mut Namespaces,
-    want: &Want,
-    found: &mut Vec<Found>,
-    notes: &mut Vec<String>,
-) {
+fn dump(namespaces: &mut Namespaces, want: &Want, found: &mut Vec<Found>, notes: &mut Vec<String>) {
     let extras = Extras {
         tcp: true,
         memory: false,
@@ -99,11 +102,13 @@ fn dump(
         }
         for protocol in Protocols::ALL {
             let query = Query::all(protocol).with(extras);
-            match namespace.dump(&query, &mut buffer, |row| found.push(row)) {
+            match namespace.dump(query, &mut buffer, |row| found.push(row)) {
                 Ok(_) | Err(DiagError::Unsupported) => {}
                 Err(error) => {
                     let inum = namespace.inum();
-                    notes.push(format!("{protocol:?} of namespace {inum} is not listed: {error}"));
+                    notes.push(format!(
+                        "{protocol:?} of namespace {inum} is not listed: {error}"
+                    ));
                 }
             }
         }
@@ -113,9 +118,18 @@ fn dump(
     found.dedup_by_key(|row| row.cookie);
 }
 
+/// Is it a netlink socket of those that list sockets (`NETLINK_SOCK_DIAG`)?
+fn asks_for_sockets(found: &Found) -> bool {
+    matches!(found.detail, Detail::Netlink { protocol: 4, .. })
+}
+
 fn listeners(found: &[Found]) -> Listeners {
-    let listening = found.iter().filter(|row| row.state == State::Tcp(TcpState::Listen));
-    listening.filter_map(|row| Some((row.netns, row.local.port?))).collect()
+    let listening = found
+        .iter()
+        .filter(|row| row.state == State::Tcp(TcpState::Listen));
+    listening
+        .filter_map(|row| Some((row.netns, row.local.port?)))
+        .collect()
 }
 
 /// Who holds what.
@@ -136,7 +150,11 @@ impl People {
         };
         for holder in held {
             people.inodes.insert(holder.inode);
-            people.by_inode.entry(holder.inode).or_default().push(holder);
+            people
+                .by_inode
+                .entry(holder.inode)
+                .or_default()
+                .push(holder);
         }
         people
     }
@@ -165,10 +183,12 @@ impl People {
         let mut left: Vec<_> = self.by_inode.keys().copied().collect();
         left.sort_unstable();
         for inode in left {
-            let open = self.by_inode[&inode].iter().find_map(|holder| match holder.held {
-                Held::Socket(open) => open,
-                Held::Pipe { .. } => None,
-            });
+            let open = self.by_inode[&inode]
+                .iter()
+                .find_map(|holder| match holder.held {
+                    Held::Socket(open) => open,
+                    Held::Pipe { .. } => None,
+                });
             let Some(found) = open.and_then(|open| Found::unlisted(&open, inode)) else {
                 continue;
             };
@@ -188,7 +208,11 @@ impl People {
             Arc::new(Process {
                 pid,
                 comm: read_comm(pid),
-                details: if details { read_details(pid) } else { Default::default() },
+                details: if details {
+                    read_details(pid)
+                } else {
+                    Details::default()
+                },
             })
         }))
     }

@@ -7,5 +7,5 @@ mod want;
 pub use self::{
     list::{Listed, list},
     row::{Age, Holding, Row},
-    want::{Expression, Want},
+    want::{Expression, Want, state_name},
 };

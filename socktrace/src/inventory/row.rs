@@ -56,8 +56,16 @@ impl Row {
     /// How old the socket is at least: TCP's idle times count from its birth until something
     /// happens.
     pub fn age(&self) -> Option<Age> {
-        let tcp = self.found.tcp?;
-        let idle = [tcp.last_data_sent_ms, tcp.last_data_recv_ms, tcp.last_ack_recv_ms];
+        // A listener's clocks do not run.
+        let tcp = self
+            .found
+            .tcp
+            .filter(|_| self.found.state != State::Tcp(Listen))?;
+        let idle = [
+            tcp.last_data_sent_ms,
+            tcp.last_data_recv_ms,
+            tcp.last_ack_recv_ms,
+        ];
         idle.into_iter().max().map(Age)
     }
 

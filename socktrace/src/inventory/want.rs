@@ -110,7 +110,14 @@ fn is_state(state: State, name: &str) -> bool {
 /// The name of a state or of a group of states, as anybody spells it.
 pub fn state_name(name: &str) -> Result<String, String> {
     let wanted = name.to_ascii_lowercase().replace('-', "_");
-    let groups = ["all", "connected", "synchronized", "bucket", "big", "listening"];
+    let groups = [
+        "all",
+        "connected",
+        "synchronized",
+        "bucket",
+        "big",
+        "listening",
+    ];
     let short = match wanted.as_str() {
         "closed" => "close",
         "fin_wait_1" => "fin_wait1",
@@ -118,7 +125,9 @@ pub fn state_name(name: &str) -> Result<String, String> {
         "listen" | "listening" => "listen",
         other => other,
     };
-    let known = TcpState::ALL.iter().any(|state| state_word(*state) == short);
+    let known = TcpState::ALL
+        .iter()
+        .any(|state| state_word(*state) == short);
     if known || groups.contains(&short) || short == State::BoundInactive.word() {
         return Ok(short.to_owned());
     }
@@ -172,7 +181,9 @@ mod tests {
 
     #[test]
     fn the_words_of_ss_are_understood() {
-        let expression: Expression = "state close-wait sport = :80 and dst 10.0.0.1".parse().unwrap();
+        let expression: Expression = "state close-wait sport = :80 and dst 10.0.0.1"
+            .parse()
+            .unwrap();
         assert_eq!(
             expression.0,
             [
@@ -181,7 +192,10 @@ mod tests {
                 Term::Remote([10, 0, 0, 1].into()),
             ]
         );
-        assert_eq!("dport eq 443".parse::<Expression>().unwrap().0, [Term::RemotePort(443)]);
+        assert_eq!(
+            "dport eq 443".parse::<Expression>().unwrap().0,
+            [Term::RemotePort(443)]
+        );
     }
 
     #[test]

@@ -37,24 +37,27 @@ impl<W: Write> Sink for Json<W> {
             clock,
             fields: self.fields.as_deref(),
         };
-        if self.pretty {
-            let formatter = Pretty(PrettyFormatter::new());
-            row.serialize(&mut serde_json::Serializer::with_formatter(
-                &mut self.out,
-                formatter,
-            ))?;
-        } else {
-            row.serialize(&mut serde_json::Serializer::with_formatter(
-                &mut self.out,
-                Compact,
-            ))?;
-        }
-        self.out.write_all(b"\n")
+        write(&mut self.out, &row, self.pretty)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
+}
+
+/// Writes a value and ends the line.
+pub(super) fn write(out: &mut impl Write, value: &impl Serialize, pretty: bool) -> io::Result<()> {
+    if pretty {
+        let formatter = Pretty(PrettyFormatter::new());
+        value.serialize(&mut serde_json::Serializer::with_formatter(
+            &mut *out, formatter,
+        ))?;
+    } else {
+        value.serialize(&mut serde_json::Serializer::with_formatter(
+            &mut *out, Compact,
+        ))?;
+    }
+    out.write_all(b"\n")
 }
 
 struct Row<'a> {

@@ -282,7 +282,7 @@ pub(super) fn or_dash(value: Option<impl Display>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
-fn endpoint(endpoint: Endpoint) -> String {
+pub(super) fn endpoint(endpoint: Endpoint) -> String {
     match (endpoint.address, endpoint.port) {
         (Some(std::net::IpAddr::V6(address)), Some(port)) => format!("[{address}]:{port}"),
         (Some(address), Some(port)) => format!("{address}:{port}"),

@@ -9,5 +9,6 @@ mod lives;
 mod loss;
 mod peers;
 mod snapshot;
+mod sockets;
 mod support;
 mod traffic;

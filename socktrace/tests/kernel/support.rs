@@ -163,6 +163,20 @@ impl Row {
         self.0.get(key)?.as_i64()
     }
 
+    pub(crate) fn float(&self, key: &str) -> Option<f64> {
+        self.0.get(key)?.as_f64()
+    }
+
+    /// Process and descriptor of each holder.
+    pub(crate) fn holders(&self) -> Vec<(i64, i64)> {
+        let holders = self.0["holders"].as_array().unwrap();
+        let number = |holder: &Value, key: &str| holder[key].as_i64().unwrap();
+        let pairs = holders
+            .iter()
+            .map(|it| (number(it, "pid"), number(it, "fd")));
+        pairs.collect()
+    }
+
     /// Asserts that the key is there and says nothing.
     #[track_caller]
     pub(crate) fn expect_null(&self, key: &str) -> &Self {

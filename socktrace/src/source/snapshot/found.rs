@@ -2,6 +2,7 @@
 
 use socktrace_common::socket::TcpState;
 
+use super::Open;
 use crate::change::{Endpoint, Family, state_word};
 
 /// One socket. What a family does not have, or what was not asked for, is `None`.
@@ -223,6 +224,31 @@ impl Found {
             tcp: None,
             detail: Detail::None,
         }
+    }
+
+    /// A TCP or UDP socket that a process holds and no dump shows.
+    pub fn unlisted(open: &Open, inode: u32) -> Option<Self> {
+        let protocol = match open.proto {
+            6 => Protocol::Tcp,
+            17 => Protocol::Udp,
+            136 => Protocol::UdpLite,
+            262 => Protocol::Mptcp,
+            _ => return None,
+        };
+        let family = match open.family {
+            2 => Some(Family::Ipv4),
+            10 => Some(Family::Ipv6),
+            _ => return None,
+        };
+        Some(Self {
+            family,
+            shutdown: Some(open.shutdown),
+            local: Endpoint {
+                address: None,
+                port: open.lport,
+            },
+            ..Self::new(protocol, open.netns, open.cookie.unwrap_or_default(), inode)
+        })
     }
 
     /// Is it a minisock: a few bytes that stand for a connection after its socket is gone?

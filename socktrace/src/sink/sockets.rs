@@ -1,0 +1,253 @@
+//! What is open now: a table for people, JSON as `docs/sockets.md` describes it.
+
+use std::{
+    borrow::Cow,
+    fmt::Write as _,
+    io::{self, Write},
+};
+
+use serde::Serialize;
+
+use super::{json, text};
+use crate::{
+    change::{Family, Role},
+    field::printable,
+    inventory::{Age, Holding, Row},
+    source::snapshot::{Detail, Protocol, State, UnixName},
+};
+
+/// One row as JSON. The keys are part of schema 1.
+#[derive(Serialize)]
+struct Object<'a> {
+    cookie: Option<u64>,
+    inode: Option<u32>,
+    netns: u32,
+    proto: &'static str,
+    family: Option<&'static str>,
+    laddr: Option<String>,
+    lport: Option<u16>,
+    raddr: Option<String>,
+    rport: Option<u16>,
+    /// Bytes of a Unix socket's name; `@` begins an abstract one.
+    path: Option<Cow<'a, str>>,
+    peer_inode: Option<u32>,
+    state: Option<&'static str>,
+    age_seconds: Option<f64>,
+    /// A snapshot knows no births: ages are lower bounds.
+    age_exact: bool,
+    state_seconds: Option<f64>,
+    pid: Option<u32>,
+    comm: Option<Cow<'a, str>>,
+    owner: &'static str,
+    container: Option<&'a str>,
+    cgroup: Option<&'a str>,
+    role: &'static str,
+    holders: Vec<Holder<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    class: Option<&'static str>,
+    recv_queue: u32,
+    send_queue: u32,
+    uid: Option<u32>,
+    /// Nothing was followed, so nothing can be vouched for.
+    complete: bool,
+}
+
+#[derive(Serialize)]
+struct Holder<'a> {
+    pid: u32,
+    fd: u32,
+    comm: Option<Cow<'a, str>>,
+}
+
+impl<'a> Object<'a> {
+    fn new(row: &'a Row) -> Self {
+        let found = &row.found;
+        let owner = row.owner.as_deref();
+        let known = |number: u32| (number != 0).then_some(number);
+        let seconds = |age: Option<Age>| age.map(|Age(ms)| f64::from(ms) / 1000.0);
+        Self {
+            cookie: (found.cookie != 0).then_some(found.cookie),
+            inode: known(found.inode),
+            netns: found.netns,
+            proto: word(found.protocol),
+            family: Some(family(row)),
+            laddr: found.local.address.map(|it| it.to_string()),
+            lport: found.local.port,
+            raddr: found.remote.address.map(|it| it.to_string()),
+            rport: found.remote.port,
+            path: path(row),
+            peer_inode: peer(row),
+            state: state(row),
+            age_seconds: seconds(row.age()),
+            age_exact: false,
+            state_seconds: seconds(row.in_state()),
+            pid: owner.map(|owner| owner.pid),
+            comm: owner.and_then(|owner| Some(owner.comm.as_ref()?.text())),
+            owner: row.ownership().word(),
+            container: owner.and_then(|owner| owner.details.container.as_deref()),
+            cgroup: owner.and_then(|owner| owner.details.cgroup.as_deref()),
+            role: row.role.word(),
+            holders: row.holders.iter().map(Holder::new).collect(),
+            class: row.class,
+            recv_queue: found.recv_queue,
+            send_queue: found.send_queue,
+            uid: found.uid,
+            complete: false,
+        }
+    }
+}
+
+impl<'a> Holder<'a> {
+    fn new(holding: &'a Holding) -> Self {
+        Self {
+            pid: holding.process.pid,
+            fd: holding.fd,
+            comm: holding
+                .process
+                .comm
+                .as_ref()
+                .map(crate::process::Comm::text),
+        }
+    }
+}
+
+/// Writes rows as JSON, one object a line or several lines each.
+pub fn write_json(out: &mut impl Write, rows: &[Row], pretty: bool) -> io::Result<()> {
+    rows.iter()
+        .try_for_each(|row| json::write(out, &Object::new(row), pretty))
+}
+
+/// Writes rows as a table.
+pub fn write_table(out: &mut impl Write, rows: &[Row], wide: bool) -> io::Result<()> {
+    let width = if wide { 45 } else { 22 };
+    writeln!(
+        out,
+        "{:<7} {:<12} {:>6} {:>6} {:<width$} {:<width$} {:>9} {:>9} {:<8} OWNER AND HOLDERS",
+        "PROTO", "STATE", "RECV-Q", "SEND-Q", "LOCAL", "REMOTE", "AGE", "IN STATE", "COOKIE",
+    )?;
+    for row in rows {
+        let found = &row.found;
+        let local = match path(row) {
+            Some(path) => printable(&path),
+            None => text::endpoint(found.local),
+        };
+        let remote = match peer(row) {
+            Some(peer) => format!("inode {peer}"),
+            None => text::endpoint(found.remote),
+        };
+        writeln!(
+            out,
+            "{:<7} {:<12} {:>6} {:>6} {local:<width$} {remote:<width$} {:>9} {:>9} {:<8} {}",
+            word(found.protocol),
+            state(row).unwrap_or("-"),
+            found.recv_queue,
+            found.send_queue,
+            age(row.age()),
+            age(row.in_state()),
+            found.cookie,
+            holders(row),
+        )?;
+    }
+    Ok(())
+}
+
+/// At least this long.
+fn age(age: Option<Age>) -> String {
+    match age {
+        Some(Age(ms)) => format!(">{}", text::duration(u64::from(ms) * 1_000_000)),
+        None => "-".to_owned(),
+    }
+}
+
+/// `nginx(pid 7 fd 3, pid 8 fd 3)`, or why there is nobody.
+fn holders(row: &Row) -> String {
+    let mut told = String::new();
+    for (index, holding) in row.holders.iter().enumerate() {
+        let process = &holding.process;
+        let before = index
+            .checked_sub(1)
+            .and_then(|index| row.holders.get(index));
+        let same = before.is_some_and(|before| before.process.comm == process.comm);
+        let name = process.comm.map(|comm| printable(&comm.text()));
+        if index > 0 {
+            told += ", ";
+        }
+        if !same {
+            told += name.as_deref().unwrap_or("?");
+            told += " ";
+        }
+        _ = write!(told, "pid {} fd {}", process.pid, holding.fd);
+    }
+    match row.class {
+        Some(class) if told.is_empty() => format!("({class})"),
+        Some(class) => format!("{told} ({class})"),
+        None => told,
+    }
+}
+
+fn word(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+        Protocol::UdpLite => "udplite",
+        Protocol::Mptcp => "mptcp",
+        Protocol::Raw => "raw",
+        Protocol::Unix => "unix",
+        Protocol::Packet => "packet",
+        Protocol::Netlink => "netlink",
+    }
+}
+
+fn family(row: &Row) -> &'static str {
+    match (row.found.family, row.found.protocol) {
+        (Some(family), _) => Family::word(family),
+        (None, Protocol::Unix) => "unix",
+        (None, _) => "other",
+    }
+}
+
+/// Only TCP, and listeners of other protocols, have states that mean something.
+fn state(row: &Row) -> Option<&'static str> {
+    match row.found.protocol {
+        Protocol::Tcp | Protocol::Mptcp | Protocol::Unix => Some(row.found.state.word()),
+        _ if row.role == Role::Listener => Some(row.found.state.word()),
+        Protocol::Udp
+        | Protocol::UdpLite
+        | Protocol::Raw
+        | Protocol::Packet
+        | Protocol::Netlink => None,
+    }
+}
+
+/// A Unix socket's name: bytes that a process chose.
+fn path(row: &Row) -> Option<Cow<'_, str>> {
+    let Detail::Unix(unix) = &row.found.detail else {
+        return None;
+    };
+    Some(match unix.name.as_ref()? {
+        UnixName::Path(path) => String::from_utf8_lossy(path),
+        UnixName::Abstract(name) => format!("@{}", String::from_utf8_lossy(name)).into(),
+    })
+}
+
+fn peer(row: &Row) -> Option<u32> {
+    let Detail::Unix(unix) = &row.found.detail else {
+        return None;
+    };
+    unix.peer.filter(|peer| *peer != 0)
+}
+
+/// Which of a row's states sort first: what waits for somebody before what works.
+pub fn sort(rows: &mut [Row]) {
+    rows.sort_by_key(|row| {
+        let found = &row.found;
+        let listens = matches!(found.state, State::Tcp(state) if state as u8 == 10);
+        (
+            word(found.protocol),
+            !listens,
+            found.local.port,
+            found.remote.port,
+            found.cookie,
+        )
+    });
+}
