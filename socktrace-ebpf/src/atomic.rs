@@ -3,15 +3,15 @@
 
 use core::arch::asm;
 
-/// Adds one.
+/// Adds to a counter, wrapping around.
 ///
 /// # Safety
 ///
 /// `counter` points to an aligned u64 in a map's value.
 #[inline(always)]
-pub(crate) unsafe fn increment(counter: *mut u64) {
+pub(crate) unsafe fn add(counter: *mut u64, number: u64) {
     // SAFETY: the caller's; every kernel with a ring buffer has the instruction.
-    unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) counter, in(reg) 1_u64) }
+    unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) counter, in(reg) number) }
 }
 
 /// Adds one and returns what was there (5.12; where the instruction is missing the object does
@@ -19,7 +19,7 @@ pub(crate) unsafe fn increment(counter: *mut u64) {
 ///
 /// # Safety
 ///
-/// As for [`increment`].
+/// As for [`add`].
 #[inline(always)]
 pub(crate) unsafe fn fetch_increment(counter: *mut u64) -> u64 {
     let mut number = 1_u64;

@@ -14,7 +14,7 @@ use socktrace_common::{
 };
 
 use crate::{
-    atomic::increment,
+    atomic::add,
     maps::{COUNTERS, EVENTS, NEXT_RECORD, config, take_number},
 };
 
@@ -39,7 +39,7 @@ fn count(slot: usize) {
     if let Some(counters) = COUNTERS.get_ptr_mut(0) {
         // SAFETY: the map's value is this long, and the slot is aligned for 64 bits. Atomic,
         // because a softirq on this CPU can run the same code in between.
-        unsafe { increment(counters.cast::<u64>().add(slot)) };
+        unsafe { add(counters.cast::<u64>().add(slot), 1) };
     }
 }
 

@@ -8,7 +8,10 @@ use socktrace_common::{
     socket::{FAMILY_IPV4, FAMILY_IPV6},
 };
 
-use crate::maps::{LISTENERS, PIDS, PORTS, SOCKETS, config};
+use crate::{
+    atomic::add,
+    maps::{LISTENERS, PIDS, PORTS, SOCKETS, config},
+};
 
 /// Room is gone in a map of the kernel side.
 pub(crate) struct MapFull;
@@ -88,9 +91,30 @@ pub(crate) fn listen(netns: u32, port: u16) -> Result<(), MapFull> {
     if !by_process() {
         return Ok(());
     }
-    LISTENERS
-        .insert(listener_key(netns, port), 1, 0)
-        .map_err(|_| MapFull)
+    let key = listener_key(netns, port);
+    if let Some(count) = LISTENERS.get_ptr_mut(key) {
+        // SAFETY: it points to the map's value.
+        unsafe { add(count, 1) };
+        return Ok(());
+    }
+    LISTENERS.insert(key, 1, 0).map_err(|_| MapFull)
+}
+
+/// One of the listeners here is gone.
+#[inline(always)]
+pub(crate) fn unlisten(netns: u32, port: u16) {
+    let key = listener_key(netns, port);
+    let Some(count) = LISTENERS.get_ptr_mut(key) else {
+        return;
+    };
+    // SAFETY: it points to the map's value.
+    if unsafe { *count } > 1 {
+        // SAFETY: as above.
+        unsafe { add(count, u64::MAX) };
+    } else {
+        // Gone already if two closed at once.
+        _ = LISTENERS.remove(key);
+    }
 }
 
 /// Does a followed process listen here?

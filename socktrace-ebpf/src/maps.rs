@@ -53,10 +53,10 @@ pub(crate) static PROCESSES: HashMap<u32, u8> = HashMap::with_max_entries(32_768
 #[map]
 pub(crate) static SOCKETS: HashMap<u64, u8> = HashMap::with_max_entries(131_072, 0);
 
-/// Listeners of the followed processes: (netns, port). Their children have no owner until they
-/// are accepted.
+/// Listeners of the followed processes, how many by (netns, port). Their children have no owner
+/// until they are accepted.
 #[map]
-pub(crate) static LISTENERS: HashMap<u64, u32> = HashMap::with_max_entries(4_096, 0);
+pub(crate) static LISTENERS: HashMap<u64, u64> = HashMap::with_max_entries(4_096, 0);
 
 /// Wanted local ports, then wanted remote ports, a bit each.
 #[map]

@@ -137,7 +137,7 @@ pub struct Replay {
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
     /// Show ended connections, as `life` does
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["events", "states"])]
     pub life: bool,
     #[command(flatten)]
     pub select: Selection,
@@ -157,7 +157,7 @@ pub struct Doctor {
     /// Only what is not OK
     #[arg(long)]
     pub quiet: bool,
-    /// One JSON object a line
+    /// How to write it
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
     pub output: DoctorFormat,
 }
@@ -187,7 +187,7 @@ pub struct KernelSelection {
         short = 'L',
         long = "local-port",
         value_name = "PORT",
-        value_delimiter = ','
+        value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..)
     )]
     pub local_ports: Vec<u16>,
     /// Only these remote ports
@@ -195,7 +195,7 @@ pub struct KernelSelection {
         short = 'D',
         long = "remote-port",
         value_name = "PORT",
-        value_delimiter = ','
+        value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..)
     )]
     pub remote_ports: Vec<u16>,
     /// Only IPv4, IPv4-mapped IPv6 included

@@ -23,7 +23,13 @@ pub enum DecodeError {
     /// A cause of a close that this version does not know.
     #[error("the record names {0} as the cause of a close, which this version does not know")]
     UnknownCause(u32),
+    /// A call on a socket that returned neither 0 nor an errno.
+    #[error("the record says that a call returned {0}, which is no errno")]
+    NoErrno(i32),
 }
+
+/// Calls return at most this many kinds of failure (`MAX_ERRNO`, include/linux/err.h).
+const MAX_ERRNO: i32 = 4095;
 
 /// Reads one record. What follows it is left alone: later versions may add to a payload.
 pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
@@ -63,12 +69,11 @@ fn check(event: &Event) -> Result<(), DecodeError> {
             }
             return Ok(());
         }
+        Event::Bind(event) | Event::Listen(event) => return returned(event.ret),
+        Event::Connect(event) => return returned(event.ret),
         Event::Close(event) => event.by,
         Event::Descriptors(event) => event.by,
         Event::Socket(_)
-        | Event::Bind(_)
-        | Event::Listen(_)
-        | Event::Connect(_)
         | Event::Accept(_)
         | Event::Destroy(_)
         | Event::Process(_)
@@ -81,10 +86,18 @@ fn check(event: &Event) -> Result<(), DecodeError> {
         .ok_or(DecodeError::UnknownCause(cause))
 }
 
+fn returned(ret: i32) -> Result<(), DecodeError> {
+    if (-MAX_ERRNO..=0).contains(&ret) {
+        Ok(())
+    } else {
+        Err(DecodeError::NoErrno(ret))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use socktrace_common::event::{CloseEvent, StateEvent};
+    use socktrace_common::event::{CloseEvent, ConnectEvent, StateEvent};
     use zerocopy::{FromZeros as _, IntoBytes as _};
 
     use super::*;
@@ -135,6 +148,11 @@ mod tests {
         close.header.kind = EventKind::Close as u16;
         close.by = 9;
         assert_eq!(decode(close.as_bytes()), Err(DecodeError::UnknownCause(9)));
+        let mut connect = ConnectEvent::new_zeroed();
+        connect.header.kind = EventKind::Connect as u16;
+        connect.ret = i32::MIN;
+        let refused = decode(connect.as_bytes());
+        assert_eq!(refused, Err(DecodeError::NoErrno(i32::MIN)));
         let mut header = Header::new_zeroed();
         header.kind = 999;
         assert_eq!(

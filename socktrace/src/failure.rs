@@ -6,7 +6,7 @@ use std::{fmt, io};
 use crate::{
     probe::{
         AttachError,
-        check::{Lack, hooks::REFUSED},
+        check::{Lack, hooks::REFUSED, kernel},
         preflight::Refusal,
     },
     source::recording::RecordingError,
@@ -91,10 +91,13 @@ impl From<Refusal> for Failure {
 impl From<AttachError> for Failure {
     fn from(error: AttachError) -> Self {
         let message = error.in_full();
-        match error.lack() {
-            None => Self::new(FAILURE, message),
-            Some(Lack::Privileges) => Self::new(PRIVILEGES, format!("{message}\n  {REFUSED}")),
-            Some(Lack::Kernel) => Self::new(
+        match (error.lack(), error) {
+            (None, _) => Self::new(FAILURE, message),
+            (Some(lack), AttachError::Offsets(error)) => {
+                Self::new(lack.into(), kernel::unknown(&error).text())
+            }
+            (Some(Lack::Privileges), _) => Self::new(PRIVILEGES, format!("{message}\n  {REFUSED}")),
+            (Some(Lack::Kernel), _) => Self::new(
                 KERNEL,
                 format!("{message}\n  `socktrace doctor` says what this kernel allows"),
             ),

@@ -1,7 +1,8 @@
 //! The keys of a row: written once here, for JSON, CSV, `--fields` and `--filter`.
 
-use std::{fmt, net::IpAddr};
+use std::{borrow::Cow, fmt, net::IpAddr};
 
+use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use socktrace_common::event::EventKind;
 
@@ -134,7 +135,9 @@ pub enum Value<'a> {
     /// A word of ours.
     Word(&'a str),
     /// Text that a traced process chose: escape it.
-    Text(String),
+    Text(Cow<'a, str>),
+    /// A time: RFC 3339 in UTC, always with nine digits.
+    Time(Timestamp),
     /// An address.
     Address(IpAddr),
 }
@@ -147,6 +150,7 @@ impl Serialize for Value<'_> {
             Self::Word(word) => serializer.serialize_str(word),
             Self::Text(text) => serializer.serialize_str(text),
             Self::Address(address) => serializer.collect_str(address),
+            Self::Time(time) => serializer.collect_str(&format_args!("{time:.9}")),
         }
     }
 }
@@ -160,19 +164,22 @@ impl fmt::Display for Value<'_> {
             Self::Word(word) => f.write_str(word),
             Self::Text(text) => f.write_str(&printable(text)),
             Self::Address(address) => address.fmt(f),
+            Self::Time(time) => write!(f, "{time:.9}"),
         }
     }
 }
 
-/// Replaces control characters by their escapes (`\n`, `\u{1b}`), and what turns text around.
+/// Moves a cursor, ends a line or turns text around. All of them are below U+10000.
+pub fn is_harmful(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Replaces what is harmful by its escape (`\n`, `\u{1b}`).
 pub fn printable(text: &str) -> String {
-    let harmful = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
     let mut printable = String::with_capacity(text.len());
     for c in text.chars() {
-        if harmful(c) {
+        if is_harmful(c) {
             printable.extend(c.escape_default());
         } else {
             printable.push(c);
@@ -188,7 +195,7 @@ impl Change {
         let owner = socket.owner.as_deref();
         match field {
             Field::Schema => Value::Number(SCHEMA),
-            Field::Ts => Value::Text(clock.rfc3339(self.mono_ns)),
+            Field::Ts => Value::Time(clock.wall(self.mono_ns)),
             Field::MonoNs => Value::Number(self.mono_ns),
             Field::Event => Value::Word(self.what.kind().word()),
             Field::Cookie => number(socket.cookie),
@@ -202,15 +209,11 @@ impl Change {
             Field::Rport => number(socket.remote.port),
             Field::Pid => number(owner.map(|process| process.pid)),
             Field::Tid => number(self.tid),
-            Field::Comm => text(
-                owner
-                    .and_then(|process| process.comm)
-                    .map(super::process::Comm::to_text),
-            ),
+            Field::Comm => text(owner.and_then(|owner| Some(owner.comm.as_ref()?.text()))),
             Field::Owner => Value::Word(socket.ownership.word()),
             Field::Fd => number(self.fd.and_then(|fd| u32::try_from(fd).ok())),
-            Field::Container => text(owner.and_then(|process| process.details.container.clone())),
-            Field::Cgroup => text(owner.and_then(|process| process.details.cgroup.clone())),
+            Field::Container => text(owner.and_then(|owner| owner.details.container.as_deref())),
+            Field::Cgroup => text(owner.and_then(|owner| owner.details.cgroup.as_deref())),
             Field::ActorPid => number(self.other_actor()),
             _ => self.what.value(field),
         }
@@ -236,7 +239,7 @@ impl What {
             (
                 Self::Bind { error } | Self::Listen { error, .. } | Self::Connect { error, .. },
                 Field::Error,
-            ) => text(error.map(|error| errno::name(error).into_owned())),
+            ) => text(error.map(errno::name)),
             (Self::Listen { backlog, .. }, Field::Backlog) => number(u32::try_from(*backlog).ok()),
             (Self::Connect { latency_ns, .. }, Field::LatencyUs) => micros(*latency_ns),
             (Self::Accept { queued_ns, .. }, Field::QueuedUs) => micros(*queued_ns),
@@ -266,8 +269,8 @@ fn word(word: Option<&'static str>) -> Value<'static> {
     word.map_or(Value::Null, Value::Word)
 }
 
-fn text(text: Option<String>) -> Value<'static> {
-    text.map_or(Value::Null, Value::Text)
+fn text<'a>(text: Option<impl Into<Cow<'a, str>>>) -> Value<'a> {
+    text.map_or(Value::Null, |text| Value::Text(text.into()))
 }
 
 fn micros(ns: Option<u64>) -> Value<'static> {

@@ -3,21 +3,38 @@
 //! A hook fills an ABI event; user space decodes it, applies it to the socket table, and hands what
 //! happened to the sinks. Data moves down this list; nothing calls back up.
 
-pub mod change;
-pub mod cli;
 pub mod clock;
-pub mod commands;
-pub mod decode;
+pub mod endpoint;
 pub mod errno;
-pub mod event;
-pub mod failure;
-pub mod field;
-pub mod pipeline;
-pub mod probe;
+
 pub mod process;
-pub mod select;
-pub mod sequence;
-pub mod sink;
+
+pub mod probe;
+
 pub mod source;
-pub mod summary;
+
+pub mod event;
+
+pub mod decode;
+
+pub mod change;
+
 pub mod table;
+
+pub mod sequence;
+
+pub mod field;
+
+pub mod select;
+
+pub mod sink;
+
+pub mod summary;
+
+pub mod pipeline;
+
+pub mod failure;
+
+pub mod cli;
+
+pub mod commands;

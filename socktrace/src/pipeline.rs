@@ -46,11 +46,12 @@ pub struct Pipeline {
     recorder: Option<Writer<BufWriter<File>>>,
     /// What to ask `/proc`.
     pub ask: Ask,
-    counters: Counters,
+    counters: Option<Counters>,
     undecodable: u64,
     last_ns: u64,
-    /// Rows written.
-    pub rows: u64,
+    rows: u64,
+    /// No more rows than this.
+    pub most: u64,
     changes: Vec<Change>,
 }
 
@@ -67,10 +68,11 @@ impl Pipeline {
             summary: Summary::default(),
             recorder: None,
             ask: Ask::Nothing,
-            counters: Counters::default(),
+            counters: None,
             undecodable: 0,
             last_ns: clock.began_ns,
             rows: 0,
+            most: u64::MAX,
             changes: Vec::new(),
         }
     }
@@ -109,10 +111,8 @@ impl Pipeline {
         if let Some(counters) = counters {
             self.take(&Item::Counters(*counters))?;
         }
-        let unplaced = self
-            .counters
-            .lost_ring
-            .saturating_sub(self.sequence.missing());
+        let lost_ring = self.counters.map_or(0, |counters| counters.lost_ring);
+        let unplaced = lost_ring.saturating_sub(self.sequence.missing());
         if unplaced > 0 {
             self.lost(unplaced, Place::Ring(0), self.last_ns)?;
         }
@@ -125,20 +125,21 @@ impl Pipeline {
         }
     }
 
+    /// Have all the rows been written that were asked for?
+    pub fn is_full(&self) -> bool {
+        self.rows >= self.most
+    }
+
     /// The summary for people.
     pub fn summary_text(&self) -> String {
         let elapsed = self.last_ns.saturating_sub(self.clock.began_ns);
-        let counters = (self.counters != Counters::default()).then_some(&self.counters);
-        let mut text = self.summary.text(elapsed, self.table.len(), counters);
+        let mut text = self
+            .summary
+            .text(elapsed, self.table.len(), self.counters.as_ref());
         if self.undecodable > 0 {
             _ = write!(text, "\n{} records made no sense", self.undecodable);
         }
         text
-    }
-
-    /// What the kernel side counted, as far as was told.
-    pub fn counters(&self) -> &Counters {
-        &self.counters
     }
 
     fn record_came(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -204,7 +205,8 @@ impl Pipeline {
 
     /// Losses that leave no gap have no place but the time at which they were noticed.
     fn counted(&mut self, counters: &Counters) -> io::Result<()> {
-        let before = std::mem::replace(&mut self.counters, *counters);
+        self.last_ns = self.last_ns.max(counters.mono_ns);
+        let before = self.counters.replace(*counters).unwrap_or_default();
         let news = [
             (
                 Place::Map,
@@ -246,7 +248,7 @@ impl Pipeline {
                 &life
             }
         };
-        if !self.select.wants(change, &self.clock) {
+        if self.is_full() || !self.select.wants(change, &self.clock) {
             return Ok(());
         }
         self.summary.add(change);

@@ -1,7 +1,9 @@
 //! What is known of a process: its name from the kernel side, the rest from `/proc` when it is
 //! first seen.
 
-use std::{fmt, fs};
+pub mod attribution;
+
+use std::{borrow::Cow, fmt, fs};
 
 /// Name of a process's main thread: at most 15 bytes that the process chose itself, so anything.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -20,8 +22,8 @@ impl Comm {
     }
 
     /// As text; invalid UTF-8 is replaced. Control characters are still there.
-    pub fn to_text(self) -> String {
-        String::from_utf8_lossy(self.as_bytes()).into_owned()
+    pub fn text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(self.as_bytes())
     }
 }
 
@@ -36,7 +38,7 @@ impl From<&[u8]> for Comm {
 
 impl fmt::Debug for Comm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.to_text())
+        write!(f, "{:?}", self.text())
     }
 }
 

@@ -52,10 +52,8 @@ impl Select {
             && one_of(&self.remote_ports, socket.remote.port.as_ref())
             && (self.family.is_none() || self.family == socket.family)
             && (self.comms.is_empty() || {
-                let comm = owner
-                    .and_then(|owner| owner.comm)
-                    .map(super::process::Comm::to_text);
-                one_of(&self.comms, comm.as_ref())
+                let comm = owner.and_then(|owner| Some(owner.comm.as_ref()?.text()));
+                comm.is_some_and(|comm| self.comms.iter().any(|name| *name == comm))
             })
             && (self.containers.is_empty()
                 || container().is_some_and(|id| self.containers.iter().any(|c| id.starts_with(c))))
@@ -181,7 +179,7 @@ impl Condition {
 /// The value as it is, to compare: nobody sees it.
 fn raw(value: &Value<'_>) -> String {
     match value {
-        Value::Text(text) => text.clone(),
+        Value::Text(text) => text.clone().into_owned(),
         other => other.to_string(),
     }
 }

@@ -54,7 +54,7 @@ impl Sequence {
                     waited: false,
                 });
             }
-            cpu.next = seq + 1;
+            cpu.next = seq.saturating_add(1);
         } else {
             cpu.came_late(seq);
         }
@@ -63,7 +63,7 @@ impl Sequence {
     /// A batch is over: says what has been missing since the one before. A softirq can number its
     /// record while another is being written, so a number may come a little late.
     pub fn settle(&mut self, mut tell: impl FnMut(Missing)) {
-        for (number, cpu) in (0..).zip(&mut self.cpus) {
+        for (number, cpu) in (0..=u16::MAX).zip(&mut self.cpus) {
             let missing = &mut self.missing;
             cpu.gaps.retain_mut(|gap| {
                 if !gap.waited {
@@ -71,7 +71,7 @@ impl Sequence {
                     return true;
                 }
                 let count = gap.to - gap.from;
-                *missing += count;
+                *missing = missing.saturating_add(count);
                 tell(Missing {
                     cpu: number,
                     count,

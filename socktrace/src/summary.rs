@@ -10,22 +10,10 @@ use crate::{
     sink::text::duration,
 };
 
-/// Kinds in the order in which they are summed up.
-const KINDS: [Kind; 8] = [
-    Kind::Socket,
-    Kind::Bind,
-    Kind::Listen,
-    Kind::Connect,
-    Kind::Accept,
-    Kind::State,
-    Kind::Close,
-    Kind::End,
-];
-
 /// Adds up rows.
 #[derive(Debug)]
 pub struct Summary {
-    counts: [u64; KINDS.len()],
+    counts: [u64; Kind::OF_SOCKETS.len()],
     failed_connects: u64,
     /// Microseconds.
     lifetimes: Histogram<u64>,
@@ -34,7 +22,7 @@ pub struct Summary {
 impl Default for Summary {
     fn default() -> Self {
         Self {
-            counts: [0; KINDS.len()],
+            counts: [0; Kind::OF_SOCKETS.len()],
             failed_connects: 0,
             // Two digits are what is shown; the range grows by itself.
             lifetimes: histogram(),
@@ -52,7 +40,7 @@ impl Summary {
     /// Counts a row.
     pub fn add(&mut self, change: &Change) {
         let kind = change.what.kind();
-        if let Some(index) = KINDS.iter().position(|known| *known == kind) {
+        if let Some(index) = Kind::OF_SOCKETS.iter().position(|known| *known == kind) {
             self.counts[index] += 1;
         }
         match change.what {
@@ -68,12 +56,11 @@ impl Summary {
         }
     }
 
-    /// The lines. `open` is the number of sockets that we know to be open, `placed` the number of
-    /// losses that were shown in their place.
+    /// The lines. `open` is the number of sockets that we know to be open.
     pub fn text(&self, elapsed_ns: u64, open: usize, counters: Option<&Counters>) -> String {
         let total: u64 = self.counts.iter().sum();
         let mut text = format!("{total} events in {}", duration(elapsed_ns));
-        let counted: Vec<_> = KINDS
+        let counted: Vec<_> = Kind::OF_SOCKETS
             .iter()
             .zip(self.counts)
             .filter(|(_, count)| *count > 0)
@@ -86,7 +73,13 @@ impl Summary {
             _ = write!(text, ": {}", counted.join(", "));
         }
         if !self.lifetimes.is_empty() {
-            let at = |quantile| duration(self.lifetimes.value_at_quantile(quantile) * 1_000);
+            let at = |quantile| {
+                duration(
+                    self.lifetimes
+                        .value_at_quantile(quantile)
+                        .saturating_mul(1_000),
+                )
+            };
             let (half, most, nearly) = (at(0.5), at(0.95), at(0.99));
             _ = write!(text, "\nlifetimes: p50 {half}, p95 {most}, p99 {nearly}");
         }
@@ -101,6 +94,7 @@ impl Summary {
 /// The kernel side's books.
 fn ledger(counters: &Counters) -> String {
     let Counters {
+        mono_ns: _,
         seen,
         emitted,
         folded,
@@ -109,7 +103,7 @@ fn ledger(counters: &Counters) -> String {
         lost_map,
         recursion,
     } = counters;
-    let lost = lost_ring + lost_map;
+    let lost = lost_ring.saturating_add(*lost_map);
     let sign = if counters.balanced() { "=" } else { "!=" };
     let mut text = format!(
         "\nlost: {}\nkernel: seen {seen} {sign} emitted {emitted} + folded {folded} \

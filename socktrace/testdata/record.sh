@@ -10,7 +10,8 @@ cd "$(dirname "$0")"
 record() {
     file=$1.rec
     shift
-    "$socktrace" record "$file" -- "$@"
+    # In a view of its own, so that no path of the machine gets into the file.
+    unshare --cgroup "$socktrace" record "$file" -- "$@"
 }
 
 record echo "$python" -c '

@@ -6,11 +6,14 @@ use socktrace_common::{
     event::{CallEvent, EventKind},
 };
 
-use super::{current_tgid, returned};
+use super::{
+    returned,
+    subject::{Subject, caller},
+};
 use crate::{
     emit::{emit, run},
     filter,
-    kernel::{Probed, file, sock, task},
+    kernel::{Probed, sock, task},
     process::announce,
 };
 
@@ -30,45 +33,33 @@ fn sys_exit_listen(context: TracePointContext) -> u32 {
 
 #[inline(always)]
 fn try_call(context: &TracePointContext, kind: EventKind) -> Outcome {
-    let tgid = current_tgid();
-    if !filter::kind(kind) || !filter::process(tgid) {
+    let Some(tgid) = caller(kind) else {
         return Outcome::Filtered;
-    }
+    };
     let (Some(fd), Some(second)) = (task::argument(0), task::argument(1)) else {
         return Outcome::Filtered;
     };
     let (fd, second) = (fd as i32, second as i32);
-    let Some(file) = file::socket(fd) else {
+    let Some(socket) = Subject::behind(fd) else {
         return Outcome::Filtered;
     };
-    let sk = file.sk;
     let ret = returned(context) as i32;
-    // SAFETY: `sk` is the open file's socket; every field of the record is written.
+    let listens = matches!(kind, EventKind::Listen);
+    if listens && ret == 0 {
+        // SAFETY: `Probed` takes any address.
+        let netns = unsafe { sock::netns::<Probed>(socket.file.sk) };
+        if filter::listen(netns, socket.at.lport).is_err() || filter::follow(socket.id).is_err() {
+            return Outcome::LostMap;
+        }
+    }
+    announce(context, tgid);
+    // SAFETY: every field of the record is written.
     unsafe {
-        if !sock::is_tcp::<Probed>(sk) {
-            return Outcome::Filtered;
-        }
-        let at = sock::endpoint::<Probed>(sk);
-        if !filter::endpoint(at.family, at.lport, at.rport) {
-            return Outcome::Filtered;
-        }
-        let id = sock::identity_probed(sk);
-        if matches!(kind, EventKind::Listen) && ret == 0 {
-            let netns = sock::netns::<Probed>(sk);
-            if filter::listen(netns, at.lport).is_err() || filter::follow(id).is_err() {
-                return Outcome::LostMap;
-            }
-        }
-        announce(context, tgid);
         emit(kind, context, |record: *mut CallEvent| {
-            sock::describe::<Probed>(sk, id, &at, &raw mut (*record).socket);
+            socket.describe(&raw mut (*record).socket);
             (&raw mut (*record).fd).write(fd);
             (&raw mut (*record).ret).write(ret);
-            (&raw mut (*record).arg).write(if matches!(kind, EventKind::Listen) {
-                second
-            } else {
-                0
-            });
+            (&raw mut (*record).arg).write(if listens { second } else { 0 });
             (&raw mut (*record).pad).write(0);
         })
     }

@@ -10,11 +10,14 @@ use socktrace_common::{
     event::{CloseEvent, ClosedBy, DescriptorsEvent, EventKind},
 };
 
-use super::{current_tgid, entered};
+use super::{
+    entered,
+    subject::{Subject, caller},
+};
 use crate::{
     emit::{emit, run},
     filter,
-    kernel::{Probed, file, sock, task},
+    kernel::{file, task},
     process::{announce, known},
 };
 
@@ -44,30 +47,22 @@ fn sys_enter_dup2(context: TracePointContext) -> u32 {
 
 #[inline(always)]
 fn try_close(context: &TracePointContext, fd: i32, by: ClosedBy) -> Outcome {
-    let tgid = current_tgid();
-    if !filter::kind(EventKind::Close) || !filter::process(tgid) {
-        return Outcome::Filtered;
-    }
-    let Some(file) = file::socket(fd) else {
+    let (Some(tgid), Some(socket)) = (caller(EventKind::Close), Subject::behind(fd)) else {
         return Outcome::Filtered;
     };
-    let sk = file.sk;
-    // SAFETY: `sk` is the open file's socket; every field of the record is written.
+    // One that was open before us is met here first, and its end is still to come.
+    if filter::follow(socket.id).is_err() {
+        return Outcome::LostMap;
+    }
+    announce(context, tgid);
+    // SAFETY: every field of the record is written.
     unsafe {
-        if !sock::is_tcp::<Probed>(sk) {
-            return Outcome::Filtered;
-        }
-        let at = sock::endpoint::<Probed>(sk);
-        if !filter::endpoint(at.family, at.lport, at.rport) {
-            return Outcome::Filtered;
-        }
-        let id = sock::identity_probed(sk);
-        announce(context, tgid);
         emit(EventKind::Close, context, |record: *mut CloseEvent| {
-            sock::describe::<Probed>(sk, id, &at, &raw mut (*record).socket);
+            socket.describe(&raw mut (*record).socket);
             (&raw mut (*record).fd).write(fd);
             (&raw mut (*record).by).write(by as u32);
-            (&raw mut (*record).references_left).write(file.references_left());
+            let left = socket.file.references_left();
+            (&raw mut (*record).references_left).write(left);
         })
     }
 }
@@ -94,8 +89,7 @@ fn sched_prepare_exec(context: BtfTracePointContext) -> i32 {
 
 #[inline(always)]
 fn try_descriptors(context: &impl EbpfContext, by: ClosedBy) -> Outcome {
-    let tgid = current_tgid();
-    if !filter::kind(EventKind::Descriptors) || !known(tgid) || !filter::process(tgid) {
+    if !caller(EventKind::Descriptors).is_some_and(known) {
         return Outcome::Filtered;
     }
     let after_exec = matches!(by, ClosedBy::Exec);

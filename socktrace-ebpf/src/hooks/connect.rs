@@ -8,11 +8,14 @@ use socktrace_common::{
     event::{ConnectEvent, EventKind},
 };
 
-use super::{current_tgid, returned};
+use super::{
+    returned,
+    subject::{Subject, caller},
+};
 use crate::{
     emit::{emit, run},
     filter,
-    kernel::{Probed, file, sock, task},
+    kernel::task,
     process::announce,
 };
 
@@ -29,35 +32,22 @@ fn sys_exit_connect(context: TracePointContext) -> u32 {
 
 #[inline(always)]
 fn try_connect(context: &TracePointContext) -> Outcome {
-    let tgid = current_tgid();
-    if !filter::kind(EventKind::Connect) || !filter::process(tgid) {
-        return Outcome::Filtered;
-    }
-    let Some(fd) = task::argument(0) else {
+    let (Some(tgid), Some(fd)) = (caller(EventKind::Connect), task::argument(0)) else {
         return Outcome::Filtered;
     };
     let fd = fd as i32;
-    let Some(file) = file::socket(fd) else {
+    let Some(socket) = Subject::behind(fd) else {
         return Outcome::Filtered;
     };
-    let sk = file.sk;
+    if filter::follow(socket.id).is_err() {
+        return Outcome::LostMap;
+    }
     let ret = returned(context) as i32;
-    // SAFETY: `sk` is the open file's socket; every field of the record is written.
+    announce(context, tgid);
+    // SAFETY: every field of the record is written.
     unsafe {
-        if !sock::is_tcp::<Probed>(sk) {
-            return Outcome::Filtered;
-        }
-        let at = sock::endpoint::<Probed>(sk);
-        if !filter::endpoint(at.family, at.lport, at.rport) {
-            return Outcome::Filtered;
-        }
-        let id = sock::identity_probed(sk);
-        if filter::follow(id).is_err() {
-            return Outcome::LostMap;
-        }
-        announce(context, tgid);
         emit(EventKind::Connect, context, |record: *mut ConnectEvent| {
-            sock::describe::<Probed>(sk, id, &at, &raw mut (*record).socket);
+            socket.describe(&raw mut (*record).socket);
             (&raw mut (*record).fd).write(fd);
             (&raw mut (*record).ret).write(ret);
             (&raw mut (*record).pad).write(0);

@@ -56,10 +56,9 @@ unsafe fn try_destroy<M: SockMemory>(context: &impl EbpfContext, sk: Sock) -> Ou
         if !filter::forget(id) || !filter::kind(EventKind::Destroy) {
             return Outcome::Filtered;
         }
+        // Whatever its ports: before it had any, its first events may have passed, and user space
+        // keeps a socket until it hears of its end.
         let at = sock::endpoint::<M>(sk);
-        if !filter::endpoint(at.family, at.lport, at.rport) {
-            return Outcome::Filtered;
-        }
         emit(EventKind::Destroy, context, |record: *mut DestroyEvent| {
             sock::describe::<M>(sk, id, &at, &raw mut (*record).socket);
             (&raw mut (*record).error).write(sock::error::<M>(sk));

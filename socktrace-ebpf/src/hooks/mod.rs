@@ -1,5 +1,7 @@
 //! The hooks, in the order of a socket's life.
 
+mod subject;
+
 mod process;
 
 mod socket;

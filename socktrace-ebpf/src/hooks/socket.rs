@@ -10,11 +10,14 @@ use socktrace_common::{
     event::{EventKind, SocketEvent},
 };
 
-use super::{current_tgid, returned};
+use super::{
+    returned,
+    subject::{Subject, caller},
+};
 use crate::{
     emit::{emit, run},
     filter,
-    kernel::{Probed, file, sock},
+    kernel::{Probed, sock},
     process::announce,
 };
 
@@ -39,32 +42,20 @@ fn sys_exit_socket(context: TracePointContext) -> u32 {
 #[inline(always)]
 fn try_socket(context: &TracePointContext) -> Outcome {
     let fd = returned(context) as i32;
-    let tgid = current_tgid();
-    if fd < 0 || !filter::kind(EventKind::Socket) || !filter::process(tgid) {
-        return Outcome::Filtered;
-    }
-    let Some(file) = file::socket(fd) else {
+    let (Some(tgid), Some(socket)) = (caller(EventKind::Socket), Subject::behind(fd)) else {
         return Outcome::Filtered;
     };
-    let sk = file.sk;
-    // SAFETY: `sk` is the open file's socket; every field of the record is written.
+    if filter::follow(socket.id).is_err() {
+        return Outcome::LostMap;
+    }
+    announce(context, tgid);
+    // SAFETY: every field of the record is written.
     unsafe {
-        if !sock::is_tcp::<Probed>(sk) {
-            return Outcome::Filtered;
-        }
-        let at = sock::endpoint::<Probed>(sk);
-        if !filter::endpoint(at.family, at.lport, at.rport) {
-            return Outcome::Filtered;
-        }
-        let id = sock::identity_probed(sk);
-        if filter::follow(id).is_err() {
-            return Outcome::LostMap;
-        }
-        announce(context, tgid);
         emit(EventKind::Socket, context, |record: *mut SocketEvent| {
-            sock::describe::<Probed>(sk, id, &at, &raw mut (*record).socket);
+            socket.describe(&raw mut (*record).socket);
             (&raw mut (*record).fd).write(fd);
-            (&raw mut (*record).socket_type).write(sock::socket_type::<Probed>(sk));
+            let socket_type = sock::socket_type::<Probed>(socket.file.sk);
+            (&raw mut (*record).socket_type).write(socket_type);
         })
     }
 }

@@ -96,6 +96,9 @@ unsafe fn try_state<M: SockMemory>(
                 return Outcome::Filtered;
             }
         }
+        if filter::by_process() && old == LISTEN && new == CLOSE {
+            filter::unlisten(sock::netns::<M>(sk), at.lport);
+        }
         if !filter::endpoint(at.family, at.lport, at.rport) {
             return Outcome::Filtered;
         }

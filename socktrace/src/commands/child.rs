@@ -3,7 +3,10 @@
 use std::{
     ffi::OsString,
     io::{self, PipeReader, PipeWriter, Read as _, Write as _},
-    os::unix::process::{CommandExt as _, ExitStatusExt as _},
+    os::{
+        fd::AsRawFd as _,
+        unix::process::{CommandExt as _, ExitStatusExt as _},
+    },
     process::{Child as Process, Command, ExitStatus},
     thread::JoinHandle,
 };
@@ -19,7 +22,7 @@ pub(super) struct Child {
     gate: Option<PipeWriter>,
     ended: oneshot::Receiver<io::Result<ExitStatus>>,
     name: OsString,
-    _waiter: JoinHandle<()>,
+    waiter: Option<JoinHandle<()>>,
 }
 
 impl Child {
@@ -34,7 +37,7 @@ impl Child {
             gate: Some(gate),
             ended: go.ended,
             name: name.clone(),
-            _waiter: go.waiter,
+            waiter: Some(go.waiter),
         }))
     }
 
@@ -57,14 +60,25 @@ impl Child {
             Ok(status) => Ok(shell_status(status)),
             Err(error) => {
                 let failure = cannot_run(&self.name)(error);
-                tell(&failure);
+                super::tell(&failure);
                 Ok(failure.status)
             }
         }
     }
 }
 
-/// Nobody waits for a command that was never let go: it ends by itself when the gate closes.
+/// A command that was never let go ends before us: nothing of it is left behind.
+impl Drop for Child {
+    fn drop(&mut self) {
+        let held = self.gate.take().is_some();
+        if held && let Some(waiter) = self.waiter.take() {
+            // It has nothing to say that we would want to hear.
+            drop(waiter.join());
+        }
+    }
+}
+
+/// What there is of a command that waits at the gate.
 struct Held {
     pid: u32,
     ended: oneshot::Receiver<io::Result<ExitStatus>>,
@@ -78,9 +92,15 @@ fn gate(name: &OsString, arguments: &[OsString]) -> io::Result<(PipeWriter, Held
     let (mut pid_reader, mut pid_writer) = io::pipe()?;
     let mut command = Command::new(name);
     command.args(arguments);
-    let wait = move || pass(&mut pid_writer, &mut gate_reader);
-    // SAFETY: between fork and exec the closure only writes to and reads from pipes, on memory
-    // that is its own: no allocation, no lock.
+    let inherited = gate.as_raw_fd();
+    let wait = move || {
+        // SAFETY: this is the child's copy of our end, which nothing in the child knows of. With
+        // it open the gate would never close for the child.
+        unsafe { rustix::io::close(inherited) };
+        pass(&mut pid_writer, &mut gate_reader)
+    };
+    // SAFETY: between fork and exec the closure only closes, writes to and reads from pipes, on
+    // memory that is its own: no allocation, no lock.
     unsafe { command.pre_exec(wait) };
     let (tell_end, ended) = oneshot::channel();
     let waiter = std::thread::spawn(move || {
@@ -118,11 +138,6 @@ fn cannot_run(name: &OsString) -> impl Fn(io::Error) -> Failure {
         let name = crate::field::printable(&name.to_string_lossy());
         Failure::new(status, format!("{name} cannot be run: {error}"))
     }
-}
-
-#[allow(clippy::print_stderr, reason = "that is where it belongs")]
-fn tell(failure: &Failure) {
-    eprintln!("socktrace: {failure}");
 }
 
 fn shell_status(status: ExitStatus) -> u8 {

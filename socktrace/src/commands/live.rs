@@ -3,12 +3,13 @@
 use std::{io, time::Duration};
 
 use aya_log::EbpfLogger;
+use socktrace_common::event::EventKind;
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::{MissedTickBehavior, interval, sleep},
 };
 
-use super::child::Child;
+use super::{child::Child, finish, tell};
 use crate::{
     cli::{Live, Run},
     clock::Clock,
@@ -31,7 +32,7 @@ const COUNT_EVERY: Duration = Duration::from_secs(1);
 pub(super) fn run(
     mut plan: Plan,
     details: bool,
-    pipeline: impl FnOnce(Clock) -> Pipeline,
+    pipeline: impl FnOnce(Clock) -> Result<Pipeline, Failure>,
     live: &Live,
     run: &Run,
     count: Option<u64>,
@@ -42,6 +43,10 @@ pub(super) fn run(
     if let Some(child) = &child {
         plan.pids = Some(vec![child.pid()]);
     }
+    if plan.pids.is_some() {
+        // The hook that tells of forks is the one that has children followed.
+        plan.kinds |= EventKind::Fork.bit();
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -49,7 +54,8 @@ pub(super) fn run(
         let mut probes = Probes::attach(&plan)?;
         warn(&probes, &plan, &environment);
         let mut ring = Ring::new(probes.take_ring()?)?;
-        let mut pipeline = pipeline(Clock::now());
+        let mut pipeline = pipeline(Clock::now())?;
+        pipeline.most = count.unwrap_or(u64::MAX);
         pipeline.ask = if details { Ask::Details } else { Ask::Names };
         let log = live
             .kernel_log
@@ -59,7 +65,6 @@ pub(super) fn run(
         let stop = Stop {
             log,
             after: live.duration,
-            rows: count.unwrap_or(u64::MAX),
         };
         let outcome = stop
             .listen(
@@ -79,7 +84,6 @@ pub(super) fn run(
 struct Stop {
     log: Option<EbpfLogger<&'static StderrLog>>,
     after: Option<Duration>,
-    rows: u64,
 }
 
 impl Stop {
@@ -91,6 +95,7 @@ impl Stop {
         mut child: Option<&mut Child>,
         status: &mut u8,
     ) -> io::Result<()> {
+        exit_on_second_interrupt();
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut counting = interval(COUNT_EVERY);
@@ -102,15 +107,12 @@ impl Stop {
             None => tell("following TCP sockets; Ctrl-C ends with a summary"),
         }
         let mut stopping = false;
-        while !stopping && pipeline.rows < self.rows {
+        while !stopping && !pipeline.is_full() {
             tokio::select! {
                 ready = ring.ready() => ready?,
                 _ = counting.tick() => pipeline.take(&counters(probes))?,
                 () = &mut timeout => stopping = true,
-                _ = interrupt.recv() => {
-                    stopping = true;
-                    exit_on_second(interrupt_again()?);
-                }
+                _ = interrupt.recv() => stopping = true,
                 _ = terminate.recv() => stopping = true,
                 code = wait(child.as_deref_mut()) => {
                     *status = code?;
@@ -121,7 +123,7 @@ impl Stop {
                 // First, so that what is drained is all there will be and the books are closed.
                 probes.detach();
             }
-            drain(ring, pipeline, self.rows, stopping)?;
+            drain(ring, pipeline, stopping)?;
             if let Some(log) = &mut self.log {
                 log.flush();
             }
@@ -130,21 +132,10 @@ impl Stop {
     }
 }
 
-#[allow(clippy::print_stderr, reason = "that is where it belongs")]
-fn tell(message: &str) {
-    eprintln!("socktrace: {message}");
-}
-
 /// Takes what is there. The last time, all of it: what was seen before the end is shown.
-fn drain(ring: &mut Ring, pipeline: &mut Pipeline, rows: u64, all: bool) -> io::Result<()> {
+fn drain(ring: &mut Ring, pipeline: &mut Pipeline, all: bool) -> io::Result<()> {
     loop {
-        let more = ring.drain(|record| {
-            if pipeline.rows < rows {
-                pipeline.take(&Item::Record(record))
-            } else {
-                Ok(())
-            }
-        })?;
+        let more = ring.drain(|record| pipeline.take(&Item::Record(record)))?;
         pipeline.take(&Item::Settle)?;
         if !more || !all {
             return Ok(());
@@ -163,46 +154,26 @@ async fn wait(child: Option<&mut Child>) -> io::Result<u8> {
     }
 }
 
-fn interrupt_again() -> io::Result<tokio::signal::unix::Signal> {
-    signal(SignalKind::interrupt())
-}
-
-/// The first interrupt drains and sums up; who cannot wait for that presses again.
+/// The first interrupt drains and sums up; who cannot wait for that presses again. A thread of its
+/// own, as the first may find the loop waiting for a pipe that nobody reads.
 #[allow(clippy::exit, reason = "that is what was asked for")]
-fn exit_on_second(mut interrupt: tokio::signal::unix::Signal) {
-    std::thread::spawn(move || {
+fn exit_on_second_interrupt() {
+    std::thread::spawn(|| {
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
         else {
             return;
         };
-        runtime.block_on(interrupt.recv());
-        std::process::exit(i32::from(INTERRUPTED));
+        runtime.block_on(async {
+            let Ok(mut interrupt) = signal(SignalKind::interrupt()) else {
+                return;
+            };
+            interrupt.recv().await;
+            interrupt.recv().await;
+            std::process::exit(i32::from(INTERRUPTED));
+        });
     });
-}
-
-/// A closed pipe ends quietly.
-fn finish(outcome: io::Result<()>, pipeline: &Pipeline, status: u8) -> Result<u8, Failure> {
-    match outcome {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(status),
-        Err(error) => Err(Failure::new(
-            FAILURE,
-            format!("the output cannot be written: {error}"),
-        )),
-        Ok(()) => {
-            report(pipeline);
-            Ok(status)
-        }
-    }
-}
-
-/// The summary, on standard error.
-#[allow(clippy::print_stderr, reason = "that is where it belongs")]
-pub(super) fn report(pipeline: &Pipeline) {
-    for line in pipeline.summary_text().lines() {
-        eprintln!("socktrace: {line}");
-    }
 }
 
 /// What this run has to do without.

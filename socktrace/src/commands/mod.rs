@@ -9,11 +9,15 @@ mod replay;
 mod selection;
 mod trace;
 
-use std::io::{self, BufWriter, IsTerminal as _, Stdout};
+use std::{
+    fmt::Display,
+    io::{self, BufWriter, IsTerminal as _, Stdout},
+};
 
 use crate::{
     cli::{Cli, Color, Command, Output},
-    failure::Failure,
+    failure::{FAILURE, Failure},
+    pipeline::Pipeline,
     sink::{Report, Style},
 };
 
@@ -38,6 +42,27 @@ fn style(output: &Output, report: Report, color: Color) -> Style {
         times: output.times(),
         wide: output.wide,
         color: colored(color, io::stdout().is_terminal()),
+    }
+}
+
+/// A message, on standard error.
+#[allow(clippy::print_stderr, reason = "that is where it belongs")]
+fn tell(message: impl Display) {
+    eprintln!("socktrace: {message}");
+}
+
+/// Sums up, unless the output is closed: that ends quietly.
+fn finish(outcome: io::Result<()>, pipeline: &Pipeline, status: u8) -> Result<u8, Failure> {
+    match outcome {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(status),
+        Err(error) => Err(Failure::new(
+            FAILURE,
+            format!("the output cannot be written: {error}"),
+        )),
+        Ok(()) => {
+            pipeline.summary_text().lines().for_each(tell);
+            Ok(status)
+        }
     }
 }
 

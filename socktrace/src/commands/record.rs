@@ -15,19 +15,15 @@ use crate::{
 
 pub(super) fn record(args: &Record) -> Result<u8, Failure> {
     let plan = args.select.plan(&args.live, &[])?;
-    // Before anything is attached: a file that cannot be written is the likelier fault.
-    let file = File::create(&args.file).map_err(|error| {
-        Failure::new(
-            FAILURE,
-            format!("{} cannot be written: {error}", args.file.display()),
-        )
-    })?;
-    let clock = Clock::now();
-    let writer = Writer::new(BufWriter::new(file), &clock)?;
-    let pipeline = |_| {
+    // After everything is attached: a run that cannot be must not cost an older recording.
+    let pipeline = |clock: Clock| {
+        let file = File::create(&args.file).map_err(|error| {
+            let path = args.file.display();
+            Failure::new(FAILURE, format!("{path} cannot be written: {error}"))
+        })?;
         let mut pipeline = Pipeline::new(Select::default(), Report::Trace, None, clock);
-        pipeline.record(writer);
-        pipeline
+        pipeline.record(Writer::new(BufWriter::new(file), &clock)?);
+        Ok(pipeline)
     };
     live::run(plan, true, pipeline, &args.live, &args.run, None)
 }

@@ -6,13 +6,13 @@ use std::{
     path::Path,
 };
 
-use super::{live::report, stdout, style};
+use super::{finish, stdout, style};
 use crate::{
     cli::{Color, Replay},
     failure::{FAILURE, Failure},
     pipeline::Pipeline,
     sink::Report,
-    source::recording::Reader,
+    source::recording::{Reader, RecordingError},
 };
 
 pub(super) fn replay(args: &Replay, color: Color) -> Result<u8, Failure> {
@@ -28,24 +28,33 @@ pub(super) fn replay(args: &Replay, color: Color) -> Result<u8, Failure> {
     };
     let sink = style(&args.output, report_kind, color).sink(stdout());
     let mut pipeline = Pipeline::new(select, report_kind, Some(sink), reader.clock());
-    let enough = args.output.count.unwrap_or(u64::MAX);
+    pipeline.most = args.output.count.unwrap_or(u64::MAX);
     let mut cut_off = None;
-    while pipeline.rows < enough {
+    let outcome = play(&mut reader, &mut pipeline, &mut cut_off);
+    let status = finish(outcome, &pipeline, 0)?;
+    match cut_off {
+        Some(error) => Err(error.into()),
+        None => Ok(status),
+    }
+}
+
+/// Plays what can be read; what cannot goes to `cut_off`, as rows that came before it count.
+fn play(
+    reader: &mut Reader<impl Read>,
+    pipeline: &mut Pipeline,
+    cut_off: &mut Option<RecordingError>,
+) -> io::Result<()> {
+    while !pipeline.is_full() {
         match reader.read() {
             Ok(Some(item)) => pipeline.take(&item)?,
             Ok(None) => break,
             Err(error) => {
-                cut_off = Some(error);
+                *cut_off = Some(error);
                 break;
             }
         }
     }
-    pipeline.finish(None)?;
-    report(&pipeline);
-    match cut_off {
-        Some(error) => Err(error.into()),
-        None => Ok(0),
-    }
+    pipeline.finish(None)
 }
 
 fn open(path: &Path) -> Result<BufReader<Box<dyn Read>>, Failure> {

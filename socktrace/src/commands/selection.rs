@@ -1,13 +1,13 @@
 //! From the command line to what the kernel side and the pipeline look for.
 
-use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
+use std::{fs, os::unix::fs::MetadataExt as _};
 
 use socktrace_common::config::{ONLY_IPV4, ONLY_IPV6};
 
 use crate::{
     change::{Family, Kind},
     cli::{KernelSelection, Live, Selection},
-    failure::Failure,
+    failure::{FAILURE, Failure},
     field::records,
     probe::{Plan, catalog::needed},
     select::Select,
@@ -24,25 +24,12 @@ impl KernelSelection {
 
     /// What the hooks look for, to make rows of these kinds (all of them, if none are named).
     pub(super) fn plan(&self, live: &Live, kinds: &[Kind]) -> Result<Plan, Failure> {
-        for &pid in &self.pids {
-            if !Path::new(&format!("/proc/{pid}")).exists() {
-                return Err(Failure::new(
-                    crate::failure::FAILURE,
-                    format!("there is no process {pid}"),
-                ));
-            }
-        }
-        let all = [
-            Kind::Socket,
-            Kind::Bind,
-            Kind::Listen,
-            Kind::Connect,
-            Kind::Accept,
-            Kind::State,
-            Kind::Close,
-            Kind::End,
-        ];
-        let kinds = if kinds.is_empty() { &all[..] } else { kinds };
+        self.pids.iter().try_for_each(|pid| is_process(*pid))?;
+        let kinds = if kinds.is_empty() {
+            &Kind::OF_SOCKETS[..]
+        } else {
+            kinds
+        };
         let wanted: Vec<_> = kinds
             .iter()
             .flat_map(|kind| records(*kind))
@@ -86,6 +73,20 @@ impl Selection {
     }
 }
 
+/// Is there a process with this number? A thread's is none: its sockets are its process's.
+fn is_process(pid: u32) -> Result<(), Failure> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))
+        .map_err(|_| Failure::new(FAILURE, format!("there is no process {pid}")))?;
+    let process = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
+    match process.map(str::trim) {
+        Some(process) if process != pid.to_string() => Err(Failure::new(
+            FAILURE,
+            format!("{pid} is a thread of process {process}: use -p {process}"),
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// The inode number of a network namespace.
 fn netns(name: &str) -> Result<u32, Failure> {
     if let Ok(inode) = name.parse() {
@@ -105,6 +106,24 @@ fn netns(name: &str) -> Result<u32, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_thread_is_no_process() {
+        let thread = std::thread::spawn(|| {
+            let number = rustix::thread::gettid().as_raw_nonzero().get();
+            is_process(u32::try_from(number).unwrap()).unwrap_err()
+        });
+        let error = thread.join().unwrap();
+        let own = format!("use -p {}", std::process::id());
+        assert!(error.message.ends_with(&own), "{error}");
+        is_process(std::process::id()).unwrap();
+        assert!(
+            is_process(u32::MAX)
+                .unwrap_err()
+                .message
+                .starts_with("there is no process")
+        );
+    }
 
     #[test]
     fn a_namespace_is_a_number_a_name_or_a_path() {

@@ -3,10 +3,12 @@
 use super::{live, stdout, style};
 use crate::{
     change::Kind,
-    cli::{Color, Life, Trace},
+    cli::{Color, Life, Live, Output, Run, Trace},
     clock::Clock,
     failure::Failure,
     pipeline::Pipeline,
+    probe::Plan,
+    select::Select,
     sink::Report,
 };
 
@@ -19,34 +21,45 @@ pub(super) fn trace(args: &Trace, color: Color) -> Result<u8, Failure> {
         kinds.push(Kind::State);
     }
     let plan = args.select.kernel.plan(&args.live, &kinds)?;
-    let style = style(&args.output, Report::Trace, color);
-    let details = style.shows_details() || !select.containers.is_empty();
-    let pipeline =
-        |clock: Clock| Pipeline::new(select, Report::Trace, Some(style.sink(stdout())), clock);
-    live::run(
-        plan,
-        details,
-        pipeline,
-        &args.live,
-        &args.run,
-        args.output.count,
-    )
+    Rows {
+        report: Report::Trace,
+        output: &args.output,
+        live: &args.live,
+        run: &args.run,
+    }
+    .follow(select, plan, color)
 }
 
 pub(super) fn life(args: &Life, color: Color) -> Result<u8, Failure> {
     let select = args.select.select()?;
     // The last state change tells of a connection's end, with its bytes.
     let plan = args.select.kernel.plan(&args.live, &[Kind::State])?;
-    let style = style(&args.output, Report::Life, color);
-    let details = style.shows_details() || !select.containers.is_empty();
-    let pipeline =
-        |clock: Clock| Pipeline::new(select, Report::Life, Some(style.sink(stdout())), clock);
-    live::run(
-        plan,
-        details,
-        pipeline,
-        &args.live,
-        &args.run,
-        args.output.count,
-    )
+    Rows {
+        report: Report::Life,
+        output: &args.output,
+        live: &args.live,
+        run: &args.run,
+    }
+    .follow(select, plan, color)
+}
+
+/// What both have in common.
+struct Rows<'a> {
+    report: Report,
+    output: &'a Output,
+    live: &'a Live,
+    run: &'a Run,
+}
+
+impl Rows<'_> {
+    fn follow(&self, select: Select, plan: Plan, color: Color) -> Result<u8, Failure> {
+        let style = style(self.output, self.report, color);
+        let details = style.shows_details() || !select.containers.is_empty();
+        let pipeline = |clock: Clock| {
+            let sink = style.sink(stdout());
+            Ok(Pipeline::new(select, self.report, Some(sink), clock))
+        };
+        let count = self.output.count;
+        live::run(plan, details, pipeline, self.live, self.run, count)
+    }
 }

@@ -4,52 +4,21 @@ use std::{fs::File, io, path::PathBuf};
 
 use aya::{
     Btf, Ebpf, EbpfError, EbpfLoader, include_bytes_aligned,
-    maps::{Array, HashMap, MapData, MapError, RingBuf},
+    maps::{MapData, MapError, RingBuf},
     programs::{BtfTracePoint, CgroupAttachMode, CgroupSock, Program, ProgramError, TracePoint},
 };
-use socktrace_common::config::{
-    Config, FILTER_LOCAL_PORTS, FILTER_PIDS, FILTER_REMOTE_PORTS, HAVE_COOKIE, PORT_WORDS,
-};
+use socktrace_common::config::{Config, HAVE_COOKIE};
 use zerocopy::IntoBytes as _;
 
 use super::{
     catalog::{Attach, CATALOG, Hook, Need},
+    hook_error::HookError,
     offsets::{self, OffsetsError},
+    plan::{AttachMode, Plan},
 };
 
 /// The kernel side, as `cargo xtask bpf` compiled it.
 pub(super) static OBJECT: &[u8] = include_bytes_aligned!("../../bpf/socktrace.bpf.o");
-
-/// What to look at: set before anything is attached.
-#[derive(Clone, Debug, Default)]
-pub struct Plan {
-    /// Bits of the wanted kinds, see [`catalog::needed`](super::catalog::needed).
-    pub kinds: u32,
-    /// Only these processes, as the initial pid namespace numbers them, and their children.
-    pub pids: Option<Vec<u32>>,
-    /// Only these local ports.
-    pub local_ports: Vec<u16>,
-    /// Only these remote ports.
-    pub remote_ports: Vec<u16>,
-    /// `ONLY_IPV4` or `ONLY_IPV6`, or 0.
-    pub families: u32,
-    /// Size of the ring buffer in bytes: a power of two.
-    pub ring_bytes: u32,
-    /// Which attach points may be used.
-    pub mode: AttachMode,
-    /// Let the kernel side log.
-    pub kernel_log: bool,
-}
-
-/// Which attach points may be used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum AttachMode {
-    /// Typed tracepoints, classic ones where those are refused
-    #[default]
-    Auto,
-    /// Classic tracepoints only, as on a kernel without BTF tracepoints
-    Classic,
-}
 
 /// Why nothing can be traced.
 #[derive(Debug, thiserror::Error)]
@@ -271,42 +240,6 @@ fn aya_log_level_debug() -> u8 {
     4
 }
 
-impl Plan {
-    fn flags(&self) -> u32 {
-        let mut flags = self.families;
-        if self.pids.is_some() {
-            flags |= FILTER_PIDS;
-        }
-        if !self.local_ports.is_empty() {
-            flags |= FILTER_LOCAL_PORTS;
-        }
-        if !self.remote_ports.is_empty() {
-            flags |= FILTER_REMOTE_PORTS;
-        }
-        flags
-    }
-
-    fn fill_maps(&self, ebpf: &mut Ebpf) -> Result<(), AttachError> {
-        let missing = |name: &str| MapError::InvalidName { name: name.into() };
-        let pids = ebpf.map_mut("PIDS").ok_or_else(|| missing("PIDS"))?;
-        let mut pids = HashMap::<_, u32, u8>::try_from(pids)?;
-        for pid in self.pids.iter().flatten() {
-            pids.insert(pid, 1, 0)?;
-        }
-        let ports = ebpf.map_mut("PORTS").ok_or_else(|| missing("PORTS"))?;
-        let mut ports = Array::<_, u64>::try_from(ports)?;
-        let sides = [(0, &self.local_ports), (PORT_WORDS, &self.remote_ports)];
-        for (base, wanted) in sides {
-            for &port in wanted {
-                let word = base + u32::from(port) / 64;
-                let bits = ports.get(&word, 0)? | 1 << (port % 64);
-                ports.set(word, bits, 0)?;
-            }
-        }
-        Ok(())
-    }
-}
-
 /// Where cgroup v2 is mounted.
 pub fn cgroup2_root() -> Option<PathBuf> {
     let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
@@ -315,61 +248,4 @@ pub fn cgroup2_root() -> Option<PathBuf> {
         let (_, at, kind) = (words.next()?, words.next()?, words.next()?);
         (kind == "cgroup2").then(|| PathBuf::from(at))
     })
-}
-
-/// Why a single hook is not there.
-#[derive(Debug, thiserror::Error)]
-enum HookError {
-    #[error("the object has no program {0}")]
-    NoProgram(&'static str),
-    #[error("cgroup v2 is not mounted")]
-    NoCgroup2,
-    #[error("the root of cgroup v2 cannot be opened: {0}")]
-    Cgroup2(#[source] io::Error),
-    #[error(transparent)]
-    Program(#[from] ProgramError),
-}
-
-impl HookError {
-    /// What the kernel said, with the causes, on one line.
-    fn reason(&self) -> String {
-        if let Self::Program(ProgramError::LoadError {
-            io_error,
-            verifier_log,
-        }) = self
-        {
-            let log = verifier_log.to_string();
-            let last = log
-                .trim()
-                .lines()
-                .rev()
-                .find(|line| !line.starts_with("processed"));
-            return match last {
-                Some(line) => format!("the verifier refuses it: {io_error} ({line})"),
-                None => format!("the kernel refuses it: {io_error}"),
-            };
-        }
-        let mut text = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            let more = error.to_string();
-            if !text.contains(&more) {
-                text = format!("{text}: {more}");
-            }
-            cause = error.source();
-        }
-        text
-    }
-
-    fn denied(&self) -> bool {
-        let Self::Program(error) = self else {
-            return false;
-        };
-        let io_error = match error {
-            ProgramError::LoadError { io_error, .. } => io_error,
-            ProgramError::SyscallError(error) => &error.io_error,
-            _ => return false,
-        };
-        io_error.kind() == io::ErrorKind::PermissionDenied
-    }
 }

@@ -9,10 +9,14 @@ use socktrace_common::{
 };
 
 use super::Probes;
+use crate::clock::monotonic_ns;
 
 /// What the kernel side counted since it was loaded, over all CPUs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Counters {
+    /// When they were read: `CLOCK_MONOTONIC`, nanoseconds. 0 where a recording does not say.
+    #[serde(default)]
+    pub mono_ns: u64,
     /// Times a hook had something to decide.
     pub seen: u64,
     /// Records in the ring.
@@ -33,13 +37,24 @@ pub struct Counters {
 impl Counters {
     /// Everything that is known to be lost, wherever.
     pub fn lost(&self) -> u64 {
-        self.lost_ring + self.lost_map + self.recursion
+        [self.lost_ring, self.lost_map, self.recursion]
+            .into_iter()
+            .fold(0, u64::saturating_add)
     }
 
     /// `seen = emitted + folded + filtered + lost`. While hooks run it can be off by those that
     /// are between the two counts.
     pub fn balanced(&self) -> bool {
-        self.seen == self.emitted + self.folded + self.filtered + self.lost_ring + self.lost_map
+        let ends = [
+            self.emitted,
+            self.folded,
+            self.filtered,
+            self.lost_ring,
+            self.lost_map,
+        ];
+        // What a recording says of them may be anything.
+        let sum = ends.into_iter().try_fold(0, u64::checked_add);
+        sum == Some(self.seen)
     }
 }
 
@@ -54,6 +69,7 @@ impl Probes {
             })?;
         let map = PerCpuArray::<_, [u64; SLOTS]>::try_from(map)?;
         let mut sum = Counters {
+            mono_ns: monotonic_ns(),
             recursion: self.recursion + self.recursion_misses(),
             ..Counters::default()
         };
@@ -94,6 +110,7 @@ mod tests {
     #[test]
     fn a_run_that_is_neither_counted_nor_lost_is_noticed() {
         let mut counters = Counters {
+            mono_ns: 0,
             seen: 10,
             emitted: 5,
             folded: 1,

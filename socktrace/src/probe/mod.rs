@@ -6,9 +6,12 @@ pub mod catalog;
 pub mod check;
 pub mod counters;
 pub mod environment;
+mod hook_error;
 pub mod iterator;
 pub mod losses;
 pub mod offsets;
+pub mod plan;
 pub mod preflight;
 
-pub use attach::{AttachError, AttachMode, Plan, Probes};
+pub use attach::{AttachError, Probes};
+pub use plan::{AttachMode, Plan};

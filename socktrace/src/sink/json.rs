@@ -3,12 +3,13 @@
 use std::io::{self, Write};
 
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
+use serde_json::ser::{Formatter, PrettyFormatter};
 
 use super::Sink;
 use crate::{
     change::Change,
     clock::Clock,
-    field::{COMMON, Field, added},
+    field::{COMMON, Field, added, is_harmful},
 };
 
 /// Writes JSON.
@@ -37,9 +38,16 @@ impl<W: Write> Sink for Json<W> {
             fields: self.fields.as_deref(),
         };
         if self.pretty {
-            serde_json::to_writer_pretty(&mut self.out, &row)?;
+            let formatter = Pretty(PrettyFormatter::new());
+            row.serialize(&mut serde_json::Serializer::with_formatter(
+                &mut self.out,
+                formatter,
+            ))?;
         } else {
-            serde_json::to_writer(&mut self.out, &row)?;
+            row.serialize(&mut serde_json::Serializer::with_formatter(
+                &mut self.out,
+                Compact,
+            ))?;
         }
         self.out.write_all(b"\n")
     }
@@ -78,4 +86,65 @@ impl Serialize for Row<'_> {
         }
         map.end()
     }
+}
+
+/// One line. JSON itself demands escapes only below U+0020; a terminal obeys more than that.
+struct Compact;
+
+impl Formatter for Compact {
+    fn write_string_fragment<W: Write + ?Sized>(
+        &mut self,
+        out: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        write_harmless(out, fragment)
+    }
+}
+
+/// Several lines, with the same care.
+struct Pretty(PrettyFormatter<'static>);
+
+impl Formatter for Pretty {
+    fn write_string_fragment<W: Write + ?Sized>(
+        &mut self,
+        out: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        write_harmless(out, fragment)
+    }
+
+    fn begin_object<W: Write + ?Sized>(&mut self, out: &mut W) -> io::Result<()> {
+        self.0.begin_object(out)
+    }
+
+    fn end_object<W: Write + ?Sized>(&mut self, out: &mut W) -> io::Result<()> {
+        self.0.end_object(out)
+    }
+
+    fn begin_object_key<W: Write + ?Sized>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
+        self.0.begin_object_key(out, first)
+    }
+
+    fn begin_object_value<W: Write + ?Sized>(&mut self, out: &mut W) -> io::Result<()> {
+        self.0.begin_object_value(out)
+    }
+
+    fn end_object_value<W: Write + ?Sized>(&mut self, out: &mut W) -> io::Result<()> {
+        self.0.end_object_value(out)
+    }
+}
+
+fn write_harmless<W: Write + ?Sized>(out: &mut W, fragment: &str) -> io::Result<()> {
+    // Nearly every fragment: our own words, and names of programs.
+    if fragment.bytes().all(|byte| byte < 0x7f) {
+        return out.write_all(fragment.as_bytes());
+    }
+    for c in fragment.chars() {
+        if is_harmful(c) {
+            write!(out, "\\u{:04x}", u32::from(c))?;
+        } else {
+            out.write_all(c.encode_utf8(&mut [0; 4]).as_bytes())?;
+        }
+    }
+    Ok(())
 }

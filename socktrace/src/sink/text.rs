@@ -275,7 +275,7 @@ pub(super) fn comm(change: &Change) -> String {
         .owner
         .as_ref()
         .and_then(|process| process.comm);
-    comm.map_or_else(|| "-".to_owned(), |comm| printable(&comm.to_text()))
+    comm.map_or_else(|| "-".to_owned(), |comm| printable(&comm.text()))
 }
 
 pub(super) fn or_dash(value: Option<impl Display>) -> String {

@@ -3,11 +3,16 @@
 //! [`SocketTable::apply`] takes an event and says what changed. It does no I/O and reads no clock.
 
 mod apply;
+mod calls;
 mod connect;
+mod descendants;
 mod holders;
 mod lifecycle;
 mod processes;
 mod socket;
+mod states;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -110,8 +115,8 @@ impl SocketTable {
     ) -> Change {
         let (view, owner_fd) = match self.sockets.get(&info.id) {
             Some(socket) => (socket.view(), socket.fd),
-            // Without an identity the caller is as much of an owner as will be known.
-            None => (
+            // Without an identity nothing is kept, and only these calls make an owner.
+            None if what.makes_owner() => (
                 View {
                     owner: Some(self.processes.get(header.tgid)),
                     ownership: Ownership::Exact,
@@ -119,6 +124,7 @@ impl SocketTable {
                 },
                 None,
             ),
+            None => (view(info), None),
         };
         Change {
             mono_ns: header.mono_ns,

@@ -147,3 +147,36 @@ a, _ = l.accept(); print('done', l.getsockname()[1], flush=True); sys.stdin.read
         .find(|row| row.text("old") == Some("listen") && row.text("new") == Some("syn_recv"));
     born.expect("a handshake").expect("lport", port);
 }
+
+#[test]
+fn children_are_followed_whatever_is_shown() {
+    let netns = Netns::new();
+    let code = "import socket; l = socket.create_server(('127.0.0.1', 0)); \
+        c = socket.create_connection(l.getsockname()); l.accept()[0].close()";
+    let script = format!("python3 -c \"{code}\"; true");
+    let mut command = netns.command(socktrace().to_str().unwrap());
+    let lives = run(command.args(["life", "-o", "json", "--", "sh", "-c", &script]));
+    let roles: Vec<_> = rows(&lives)
+        .iter()
+        .map(|row| row.text("role").unwrap().to_owned())
+        .collect();
+    assert_eq!(roles.len(), 2, "{lives}");
+}
+
+#[test]
+fn what_is_not_shown_is_not_kept() {
+    let netns = Netns::new();
+    for options in [["-L", "5001"], ["-D", "5001"], ["--comm", "nobody"]] {
+        let mut tracer = std::process::Command::new(socktrace());
+        tracer.args(["trace", "-o", "json"]).args(options);
+        let tracer = Background::start(tracer, "Ctrl-C");
+        let burst = "import socket; l = socket.create_server(('127.0.0.1', 0))\n\
+            for _ in range(50): c = socket.create_connection(l.getsockname()); l.accept()";
+        run(netns.command("python3").args(["-c", burst]));
+        let (_, summary) = tracer.stop();
+        assert!(
+            summary.contains("still open: 0\n"),
+            "{options:?}: {summary}"
+        );
+    }
+}

@@ -8,8 +8,9 @@ use std::{
 
 use serde_json::Value;
 use socktrace::{
-    change::Endpoint,
+    endpoint::Endpoint,
     probe::offsets,
+    process::attribution::{Attribution, Started},
     source::snapshot::{
         Buffer, Detail, DiagError, Extras, Found, Held, Holder, Holders, Lead, Memory, Namespaces,
         Protocol, Protocols, Query, State, States, TimerKind, UnixName,
@@ -693,6 +694,8 @@ ready(pid=os.getpid(), socket=inode(s), dup=t, pipe=os.fstat(r).st_ino, r=r, w=w
     let Held::Socket(Some(open)) = socket.held else {
         panic!("{socket:?}");
     };
+    let started = Attribution::read(pid).started.unwrap();
+    assert_eq!(socket.start_ns.map(Started::from_ns), Some(started));
     assert_eq!(
         (open.proto, open.family, open.socket_type, open.state),
         (6, 2, 1, 7)

@@ -9,10 +9,6 @@ use crate::probe::{
     offsets::{KERNEL_BTF, KernelTypes, OffsetsError},
 };
 
-/// What to do about a kernel without BTF, and why it is needed.
-pub const TYPES_REMEDY: &str = "socktrace reads where the kernel keeps its data from there; it \
-    needs a kernel with CONFIG_DEBUG_INFO_BTF (5.8 or later), and /sys mounted";
-
 /// Which kernel it is.
 pub fn release(environment: &Environment) -> Check {
     let Environment {
@@ -25,10 +21,7 @@ pub fn release(environment: &Environment) -> Check {
 pub fn types(environment: &Environment) -> Check {
     match &environment.types {
         Ok(()) => Check::ok("btf", format!("{KERNEL_BTF} can be read")),
-        Err(reason) => {
-            let message = OffsetsError::Unreadable(reason.clone()).to_string();
-            Check::fail("btf", Lack::Kernel, message, TYPES_REMEDY)
-        }
+        Err(reason) => unknown(&OffsetsError::Unreadable(reason.clone())),
     }
 }
 
@@ -36,15 +29,22 @@ pub fn types(environment: &Environment) -> Check {
 pub fn layout(types: &Result<KernelTypes, OffsetsError>) -> Check {
     match types {
         Ok(_) => Check::ok("btf", format!("{KERNEL_BTF} has every field that is read")),
-        Err(error @ OffsetsError::Unreadable(_)) => {
-            Check::fail("btf", Lack::Kernel, error.to_string(), TYPES_REMEDY)
-        }
-        Err(error @ OffsetsError::Missing(_)) => {
-            let remedy = "this kernel keeps its data in a way that socktrace does not know: \
-                a newer socktrace may";
-            Check::fail("btf", Lack::Kernel, error.to_string(), remedy)
-        }
+        Err(error) => unknown(error),
     }
+}
+
+/// It is not known where the kernel keeps what the hooks read.
+pub fn unknown(error: &OffsetsError) -> Check {
+    let remedy = match error {
+        OffsetsError::Unreadable(_) => {
+            "socktrace reads from there where the kernel keeps its data; it needs a kernel with \
+             CONFIG_DEBUG_INFO_BTF (5.12 or later), and /sys mounted"
+        }
+        OffsetsError::Missing(_) => {
+            "this kernel keeps its data in a way that this socktrace does not know; a newer one may"
+        }
+    };
+    Check::fail("btf", Lack::Kernel, error.to_string(), remedy)
 }
 
 /// Lockdown's stricter mode takes `bpf_probe_read_kernel()` away, and every hook calls it.
@@ -74,12 +74,12 @@ pub fn ring_buffer(environment: &Environment) -> Check {
             name,
             Lack::Kernel,
             format!("Linux {} has no BPF ring buffer", environment.release),
-            "a kernel from 5.8 on",
+            "a kernel from 5.12 on",
         ),
         None => Check::warn(
             name,
-            "not known: the kernel does not answer without CAP_BPF",
-            "the same as for the missing capabilities",
+            "not known: without privileges the kernel does not answer",
+            "the privileges that are missing",
         ),
     }
 }

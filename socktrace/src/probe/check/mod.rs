@@ -1,5 +1,4 @@
-//! Judges an [`Environment`](super::environment::Environment): what is there, what is not, what
-//! that costs and what to do about it.
+//! Judges an [`Environment`]: what is there, what is not, what that costs and what to do about it.
 
 pub mod hooks;
 pub mod kernel;
@@ -109,7 +108,7 @@ impl Check {
 pub fn examine(environment: &Environment) -> Vec<Check> {
     let types = offsets::read();
     // Where we know that nothing can be attached there is nothing to learn from trying.
-    let possible = preflight(environment).is_ok();
+    let possible = types.is_ok() && preflight(environment).is_ok();
     let outcome = possible.then(|| Probes::attach(&everything()));
     let probes = outcome.as_ref().and_then(|outcome| outcome.as_ref().ok());
     let mut checks = vec![

@@ -34,6 +34,7 @@ fn process(pid: u32, mut each: impl FnMut(Holder)) -> io::Result<()> {
         match held(&entry.path()) {
             Ok(Some((inode, held))) => each(Holder {
                 pid,
+                start_ns: None,
                 fd,
                 inode,
                 held,

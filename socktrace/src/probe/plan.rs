@@ -1,0 +1,76 @@
+//! What a run looks for, and how the kernel side is told before it is attached.
+
+use aya::{
+    Ebpf,
+    maps::{Array, HashMap, MapError},
+};
+use socktrace_common::config::{FILTER_LOCAL_PORTS, FILTER_PIDS, FILTER_REMOTE_PORTS, PORT_WORDS};
+
+/// What to look at: set before anything is attached.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// Bits of the wanted kinds, see [`catalog::needed`](super::catalog::needed).
+    pub kinds: u32,
+    /// Only these processes, as the initial pid namespace numbers them, and their children.
+    pub pids: Option<Vec<u32>>,
+    /// Only these local ports.
+    pub local_ports: Vec<u16>,
+    /// Only these remote ports.
+    pub remote_ports: Vec<u16>,
+    /// `ONLY_IPV4` or `ONLY_IPV6`, or 0.
+    pub families: u32,
+    /// Size of the ring buffer in bytes: a power of two.
+    pub ring_bytes: u32,
+    /// Which attach points may be used.
+    pub mode: AttachMode,
+    /// Let the kernel side log.
+    pub kernel_log: bool,
+}
+
+/// Which attach points may be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum AttachMode {
+    /// Typed tracepoints, classic ones where those are refused
+    #[default]
+    Auto,
+    /// Classic tracepoints only, as on a kernel without BTF tracepoints
+    Classic,
+}
+
+impl Plan {
+    /// `FILTER_*` and `ONLY_*` of the object's configuration.
+    pub(super) fn flags(&self) -> u32 {
+        let mut flags = self.families;
+        if self.pids.is_some() {
+            flags |= FILTER_PIDS;
+        }
+        if !self.local_ports.is_empty() {
+            flags |= FILTER_LOCAL_PORTS;
+        }
+        if !self.remote_ports.is_empty() {
+            flags |= FILTER_REMOTE_PORTS;
+        }
+        flags
+    }
+
+    /// Fills the maps that filters look into.
+    pub(super) fn fill_maps(&self, ebpf: &mut Ebpf) -> Result<(), MapError> {
+        let missing = |name: &str| MapError::InvalidName { name: name.into() };
+        let pids = ebpf.map_mut("PIDS").ok_or_else(|| missing("PIDS"))?;
+        let mut pids = HashMap::<_, u32, u8>::try_from(pids)?;
+        for pid in self.pids.iter().flatten() {
+            pids.insert(pid, 1, 0)?;
+        }
+        let ports = ebpf.map_mut("PORTS").ok_or_else(|| missing("PORTS"))?;
+        let mut ports = Array::<_, u64>::try_from(ports)?;
+        let sides = [(0, &self.local_ports), (PORT_WORDS, &self.remote_ports)];
+        for (base, wanted) in sides {
+            for &port in wanted {
+                let word = base + u32::from(port) / 64;
+                let bits = ports.get(&word, 0)? | 1 << (port % 64);
+                ports.set(word, bits, 0)?;
+            }
+        }
+        Ok(())
+    }
+}

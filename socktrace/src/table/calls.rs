@@ -1,0 +1,148 @@
+//! System calls on a socket, in the order of its life: here owners are learnt.
+
+use socktrace_common::{
+    event::{AcceptEvent, CallEvent, CloseEvent, ClosedBy, ConnectEvent, Header, SocketEvent},
+    socket::{FAMILY_IPV4, FAMILY_IPV6, SocketInfo, TcpState::Established},
+};
+
+use super::{
+    SocketTable,
+    connect::{self, Told},
+    socket::{Socket, cookie},
+};
+use crate::change::{By, Change, Role, What};
+
+impl SocketTable {
+    pub(super) fn socket_created(&mut self, event: &SocketEvent, changes: &mut Vec<Change>) {
+        let (header, info) = (&event.header, &event.socket);
+        if info.id != 0 {
+            let mut socket = Socket::born(info, header.mono_ns);
+            socket.own(&self.processes.get(header.tgid), Some(event.fd));
+            self.sockets.insert(info.id, socket);
+            self.hold(header.tgid, event.fd, info.id);
+        }
+        let what = What::Socket {
+            socket_type: event.socket_type,
+        };
+        changes.push(self.change(header, info, Some(event.fd), what));
+    }
+
+    pub(super) fn bound(&mut self, event: &CallEvent, changes: &mut Vec<Change>) {
+        self.socket(&event.socket);
+        let what = What::Bind {
+            error: errno(event.ret),
+        };
+        changes.push(self.change(&event.header, &event.socket, Some(event.fd), what));
+    }
+
+    pub(super) fn listening(&mut self, event: &CallEvent, changes: &mut Vec<Change>) {
+        self.own(&event.header, &event.socket, event.fd);
+        let what = What::Listen {
+            backlog: event.arg,
+            error: errno(event.ret),
+        };
+        changes.push(self.change(&event.header, &event.socket, Some(event.fd), what));
+    }
+
+    pub(super) fn connected(&mut self, event: &ConnectEvent, changes: &mut Vec<Change>) {
+        let (header, info) = (&event.header, &event.socket);
+        let established = self
+            .sockets
+            .get(&info.id)
+            .is_some_and(|socket| socket.state == Established);
+        self.own(header, info, event.fd);
+        let target = target(event);
+        let told = match self.sockets.get_mut(&info.id) {
+            Some(socket) => {
+                let told =
+                    connect::returned(&mut socket.attempt, header.mono_ns, established, event.ret);
+                if told.is_some() {
+                    // It tried, even if it did not get as far as SYN_SENT.
+                    socket.role = Role::Client;
+                }
+                if let (Some(Told { error: Some(_), .. }), Some(target)) = (told, &target) {
+                    socket.set_remote(target);
+                }
+                told
+            }
+            None => connect::returned(&mut None, header.mono_ns, false, event.ret),
+        };
+        if let Some(told) = told {
+            let info = if info.rport == 0 {
+                target.as_ref().unwrap_or(info)
+            } else {
+                info
+            };
+            changes.push(self.change(header, info, Some(event.fd), told.into()));
+        }
+    }
+
+    pub(super) fn accepted(&mut self, event: &AcceptEvent, changes: &mut Vec<Change>) {
+        let (header, info) = (&event.header, &event.socket);
+        self.own(header, info, event.fd);
+        self.hold(header.tgid, event.fd, info.id);
+        let mut queued_ns = None;
+        if let Some(socket) = self.sockets.get_mut(&info.id) {
+            socket.role = Role::Server;
+            // With TCP Fast Open it is in the queue before it is established.
+            let queued = socket.established.or(socket.born);
+            queued_ns = queued.map(|since| header.mono_ns.saturating_sub(since));
+        }
+        let what = What::Accept {
+            queued_ns,
+            listener: cookie(event.listener),
+        };
+        changes.push(self.change(header, info, Some(event.fd), what));
+    }
+
+    pub(super) fn closed(&mut self, event: &CloseEvent, changes: &mut Vec<Change>) {
+        let (header, info) = (&event.header, &event.socket);
+        self.socket(info);
+        self.holders.release(header.tgid, event.fd);
+        self.unhold(info.id, header.tgid, event.fd);
+        let by = ClosedBy::from_number(event.by).map_or(By::Close, By::from);
+        let what = What::Close {
+            by,
+            holders_left: u64::try_from(event.references_left).ok(),
+        };
+        changes.push(self.change(header, info, Some(event.fd), what));
+    }
+
+    /// The running process is the owner unless there is one.
+    fn own(&mut self, header: &Header, info: &SocketInfo, fd: i32) {
+        let process = self.processes.get(header.tgid);
+        if let Some(socket) = self.socket(info) {
+            socket.own(&process, Some(fd));
+        }
+    }
+}
+
+impl From<Told> for What {
+    fn from(told: Told) -> Self {
+        Self::Connect {
+            error: told.error,
+            latency_ns: told.latency_ns,
+        }
+    }
+}
+
+fn errno(ret: i32) -> Option<i32> {
+    (ret < 0).then_some(-ret)
+}
+
+/// Where a failed `connect()` wanted to go: `struct sockaddr_in` or `sockaddr_in6`.
+fn target(event: &ConnectEvent) -> Option<SocketInfo> {
+    let bytes = &event.target;
+    let mut info = event.socket;
+    info.rport = u16::from_be_bytes([bytes[2], bytes[3]]);
+    info.raddr = [0; 16];
+    match u16::from_ne_bytes([bytes[0], bytes[1]]) {
+        family if family == u16::from(FAMILY_IPV4) => {
+            info.raddr[..4].copy_from_slice(&bytes[4..8]);
+            info.family = FAMILY_IPV4;
+        }
+        family if family == u16::from(FAMILY_IPV6) => info.raddr.copy_from_slice(&bytes[8..24]),
+        _ => return None,
+    }
+    Some(info)
+}

@@ -1,0 +1,98 @@
+//! Processes begin, change their program and end, and their descriptors with them.
+
+use socktrace_common::event::{
+    ClosedBy, DescriptorsEvent, ExecEvent, ForkEvent, Header, ProcessEvent,
+};
+
+use super::SocketTable;
+use crate::{
+    change::{By, Change, What},
+    process::Comm,
+};
+
+impl SocketTable {
+    pub(super) fn process_told(&mut self, event: &ProcessEvent) {
+        self.processes
+            .begin(event.header.tgid, Comm::new(event.comm));
+    }
+
+    pub(super) fn forked(&mut self, event: &ForkEvent) {
+        self.processes.begin(event.child, Comm::new(event.comm));
+        if event.shares_descriptors != 0 {
+            // One table for both: whoever closes, closes for both.
+            return;
+        }
+        for (fd, id) in self.holders.fork(event.header.tgid, event.child) {
+            if let Some(socket) = self.sockets.get_mut(&id) {
+                socket.holders.push(super::Holder {
+                    pid: event.child,
+                    fd,
+                });
+            }
+        }
+    }
+
+    pub(super) fn executed(&mut self, event: &ExecEvent, changes: &mut Vec<Change>) {
+        let process = self
+            .processes
+            .rename(event.header.tgid, Comm::new(event.comm));
+        self.reown(&process);
+        let released = self.holders.keep(process.pid, &event.open);
+        self.let_go(&event.header, released, By::Exec, changes);
+    }
+
+    pub(super) fn exited(&mut self, header: &Header, changes: &mut Vec<Change>) {
+        let released = self.holders.release_all(header.tgid);
+        self.let_go(header, released, By::Exit, changes);
+        self.processes.forget(header.tgid);
+    }
+
+    pub(super) fn descriptors_closed(
+        &mut self,
+        event: &DescriptorsEvent,
+        changes: &mut Vec<Change>,
+    ) {
+        let by = ClosedBy::from_number(event.by).map_or(By::CloseRange, By::from);
+        let released = self.holders.keep(event.header.tgid, &event.open);
+        self.let_go(&event.header, released, by, changes);
+    }
+
+    /// A process lets go of several descriptors without a word about each.
+    fn let_go(
+        &mut self,
+        header: &Header,
+        released: Vec<(i32, u64)>,
+        by: By,
+        changes: &mut Vec<Change>,
+    ) {
+        for (fd, id) in released {
+            self.unhold(id, header.tgid, fd);
+            let Some(socket) = self.sockets.get(&id) else {
+                continue;
+            };
+            changes.push(Change {
+                mono_ns: header.mono_ns,
+                socket: socket.view(),
+                actor: Some(header.tgid),
+                tid: Some(header.tid),
+                fd: Some(fd),
+                what: What::Close {
+                    by,
+                    // Who else holds it may be more than the calls we saw.
+                    holders_left: None,
+                },
+            });
+        }
+    }
+}
+
+impl From<ClosedBy> for By {
+    fn from(by: ClosedBy) -> Self {
+        match by {
+            ClosedBy::Close => Self::Close,
+            ClosedBy::Dup => Self::Dup,
+            ClosedBy::Exec => Self::Exec,
+            ClosedBy::CloseRange => Self::CloseRange,
+        }
+    }
+}

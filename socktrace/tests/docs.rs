@@ -1,0 +1,217 @@
+//! The documents say what is true: every key, event, command, room and status is in them, and every
+//! example in them is one.
+
+#![allow(clippy::unwrap_used, reason = "it is all tests")]
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use clap::{CommandFactory as _, Parser as _, ValueEnum as _};
+use serde_json::{Map, Value};
+use socktrace::{
+    change::{Kind, state_word},
+    cli::Cli,
+    failure,
+    field::{COMMON, Field, added},
+};
+use socktrace_common::socket::TcpState;
+
+fn document(name: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    fs::read_to_string(root.join(name)).expect(name)
+}
+
+/// What stands between a heading of the second level and the next.
+fn section<'a>(document: &'a str, heading: &str) -> &'a str {
+    let start = format!("\n## {heading}\n");
+    let at = document
+        .find(&start)
+        .unwrap_or_else(|| panic!("a section {heading}"));
+    let text = &document[at + start.len()..];
+    text.split("\n## ").next().unwrap()
+}
+
+/// The first cells of a table's rows, split at their commas, without backticks.
+fn keys(section: &str) -> Vec<&str> {
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+    let cells = rows.filter_map(|row| row.split(" | ").next());
+    cells
+        .flat_map(|cell| cell.split(", "))
+        .map(|key| key.trim_matches('`'))
+        .collect()
+}
+
+fn names(fields: impl IntoIterator<Item = &'static Field>) -> Vec<&'static str> {
+    fields.into_iter().map(|field| field.name()).collect()
+}
+
+/// The lines of code blocks in this language.
+fn code<'a>(document: &'a str, language: &str) -> Vec<&'a str> {
+    let fence = format!("```{language}\n");
+    let blocks = document.split(&fence).skip(1);
+    blocks
+        .flat_map(|block| block.split("```").next().unwrap().lines())
+        .collect()
+}
+
+/// The words of a shell's line, up to a pipe, a redirection or a comment.
+fn words(line: &str) -> Vec<String> {
+    let (mut words, mut word, mut quoted) = (Vec::new(), String::new(), false);
+    for c in line.chars().chain([' ']) {
+        match c {
+            '\'' => quoted = !quoted,
+            ';' | '|' | '#' | '>' if !quoted => break,
+            ' ' if !quoted && word.is_empty() => {}
+            ' ' if !quoted => words.push(std::mem::take(&mut word)),
+            c => word.push(c),
+        }
+    }
+    words
+}
+
+#[test]
+fn every_key_and_every_event_is_described_in_its_place() {
+    let events = document("docs/events.md");
+    let common: Vec<_> = COMMON.iter().chain([&Field::ActorPid]).collect();
+    assert_eq!(
+        keys(section(&events, "Keys that every row has")),
+        names(common)
+    );
+    let mut described: BTreeSet<_> = keys(&events).into_iter().collect();
+    for kind in Kind::value_variants() {
+        let section = section(&events, &format!("`{}`", kind.word()));
+        assert_eq!(keys(section), names(added(*kind)), "{kind:?}");
+    }
+    for field in Field::ALL {
+        assert!(described.remove(field.name()), "{field:?} is described");
+    }
+    assert!(described.is_empty(), "no such keys: {described:?}");
+}
+
+#[test]
+fn every_event_has_an_example_with_its_keys() {
+    let events = document("docs/events.md");
+    for kind in Kind::value_variants() {
+        let examples = code(section(&events, &format!("`{}`", kind.word())), "json");
+        assert!(!examples.is_empty(), "{kind:?}");
+        for example in examples {
+            let row: Map<String, Value> = serde_json::from_str(example).expect(example);
+            assert_eq!(row["event"], kind.word());
+            let mut expected = names(COMMON.iter().chain(added(*kind)));
+            expected.sort_unstable();
+            let mut there: Vec<_> = row.keys().map(String::as_str).collect();
+            there.sort_unstable();
+            assert_eq!(there, expected, "{example}");
+        }
+    }
+}
+
+#[test]
+fn every_word_that_a_row_can_hold_is_described() {
+    use socktrace::change::{By, Ownership, Place, Reason, Role};
+    let events = document("docs/events.md");
+    let described = |name: &str, words: &[&str]| {
+        let text = section(&events, name);
+        for word in words {
+            assert!(text.contains(&format!("`{word}`")), "{word} in {name}");
+        }
+    };
+    let states = TcpState::ALL.map(state_word);
+    described("`state`", &states);
+    let causes = [By::Close, By::Dup, By::Exec, By::CloseRange, By::Exit];
+    described("`close`", &causes.map(By::word));
+    let roles = [Role::Client, Role::Server, Role::Listener, Role::Unknown];
+    described("`end`", &roles.map(Role::word));
+    let reasons = [
+        Reason::Closed,
+        Reason::Reset,
+        Reason::Timeout,
+        Reason::Refused,
+        Reason::Aborted,
+        Reason::Unknown,
+    ];
+    described("`end`", &reasons.map(Reason::word));
+    let places = [Place::Ring(0), Place::Map, Place::Recursion, Place::Decode];
+    described("`lost`", &places.map(Place::word));
+    let owners = [Ownership::Exact, Ownership::Adopted, Ownership::Unknown];
+    described("Keys that every row has", &owners.map(Ownership::word));
+}
+
+#[test]
+fn the_readme_has_every_command_and_every_status() {
+    let readme = document("README.md");
+    let commands = section(&readme, "Commands");
+    for command in Cli::command().get_subcommands() {
+        let name = command.get_name();
+        assert!(commands.contains(&format!("| `{name}")), "{name}");
+    }
+    let statuses = section(&readme, "Exit status");
+    for status in [
+        0,
+        failure::FAILURE,
+        failure::USAGE,
+        failure::KERNEL,
+        failure::PRIVILEGES,
+        failure::NOT_EXECUTABLE,
+        failure::NOT_FOUND,
+        failure::INTERRUPTED,
+    ] {
+        assert!(statuses.contains(&format!("| {status} |")), "{status}");
+    }
+}
+
+#[test]
+fn every_command_line_in_the_documents_is_one() {
+    for name in ["README.md", "CONTRIBUTING.md", "docs/recording.md"] {
+        let document = document(name);
+        let mut found = 0;
+        for line in code(&document, "sh") {
+            let words = words(line);
+            let words = words.strip_prefix(&["sudo".to_owned()]).unwrap_or(&words);
+            let arguments = ["socktrace", "cargo xtask run --"]
+                .iter()
+                .find_map(|program| {
+                    let program: Vec<_> = program.split(' ').map(str::to_owned).collect();
+                    words.strip_prefix(&program[..])
+                });
+            let Some(arguments) = arguments else { continue };
+            let words = ["socktrace"]
+                .into_iter()
+                .chain(arguments.iter().map(String::as_str));
+            if let Err(error) = Cli::try_parse_from(words)
+                && error.use_stderr()
+            {
+                panic!("{name}: {line}\n{error}");
+            }
+            found += 1;
+        }
+        assert!(name != "README.md" || found > 5, "{name}: {found}");
+    }
+}
+
+#[test]
+fn every_room_is_on_the_map() {
+    let map = document("ARCHITECTURE.md");
+    let map = section(&map, "Where things are");
+    let library = include_str!("../src/lib.rs");
+    let rooms = library
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub mod "));
+    for room in rooms.map(|room| room.trim_end_matches(';')) {
+        assert!(map.contains(&format!("`{room}")), "{room}");
+    }
+    for (crate_name, files) in [
+        ("socktrace-common", "../socktrace-common/src"),
+        ("socktrace-ebpf", "../socktrace-ebpf/src"),
+        ("xtask", "../xtask/src"),
+    ] {
+        assert!(map.contains(crate_name), "{crate_name}");
+        let files = Path::new(env!("CARGO_MANIFEST_DIR")).join(files);
+        for file in fs::read_dir(files).unwrap() {
+            let name = file.unwrap().file_name().into_string().unwrap();
+            let name = name.trim_end_matches(".rs");
+            if !["lib", "main", "util"].contains(&name) {
+                assert!(map.contains(&format!("`{name}")), "{crate_name}: {name}");
+            }
+        }
+    }
+}
