@@ -20,6 +20,9 @@ wire! {
     pub struct HolderRecord {
         /// The socket's cookie, 0 where the kernel gives none (before 5.12).
         pub cookie: u64,
+        /// When the process started: `CLOCK_BOOTTIME`, nanoseconds. Another process may get its
+        /// number later.
+        pub start_ns: u64,
         /// The process, as the initial pid namespace numbers it.
         pub tgid: u32,
         /// The descriptor.

@@ -162,21 +162,22 @@ fn records_of_processes_stay_as_they_are() {
 
 #[test]
 fn what_iterators_write_stays_as_it_is() {
-    layout!(HolderRecord, size 40, align 8, {
+    layout!(HolderRecord, size 48, align 8, {
         cookie 0 8,
-        tgid 8 4,
-        fd 12 4,
-        inode 16 4,
-        netns 20 4,
-        proto 24 2,
-        family 26 2,
-        lport 28 2,
-        socket_type 30 2,
-        state 32 1,
-        shutdown 33 1,
-        mode 34 1,
-        kind 35 1,
-        pad 36 4,
+        start_ns 8 8,
+        tgid 16 4,
+        fd 20 4,
+        inode 24 4,
+        netns 28 4,
+        proto 32 2,
+        family 34 2,
+        lport 36 2,
+        socket_type 38 2,
+        state 40 1,
+        shutdown 41 1,
+        mode 42 1,
+        kind 43 1,
+        pad 44 4,
     });
 }
 

@@ -1,9 +1,10 @@
 //! What happened to a socket, as people see it: the rows of `trace`.
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use socktrace_common::socket::TcpState;
 
+pub use crate::endpoint::{Endpoint, Family, state_word};
 use crate::process::Process;
 
 /// One row.
@@ -42,23 +43,6 @@ pub struct View {
     pub owner: Option<Arc<Process>>,
     /// How the owner is known.
     pub ownership: Ownership,
-}
-
-/// An address and a port; each is known or not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Endpoint {
-    /// Unspecified (`0.0.0.0`) is an address too: that of a socket bound to all of them.
-    pub address: Option<IpAddr>,
-    /// Never 0.
-    pub port: Option<u16>,
-}
-
-/// Address family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names say it")]
-pub enum Family {
-    Ipv4,
-    Ipv6,
 }
 
 /// How an owner is known.
@@ -239,7 +223,6 @@ macro_rules! words {
 }
 
 words! {
-    Family { Ipv4 => "ipv4", Ipv6 => "ipv6" }
     Ownership { Exact => "exact", Adopted => "adopted", Unknown => "unknown" }
     Role { Client => "client", Server => "server", Listener => "listener", Unknown => "unknown" }
     Reason {
@@ -268,23 +251,6 @@ impl Place {
             Self::Recursion => "recursion",
             Self::Decode => "decode",
         }
-    }
-}
-
-/// `node_exporter`'s spelling of a TCP state.
-pub fn state_word(state: TcpState) -> &'static str {
-    match state {
-        TcpState::Established => "established",
-        TcpState::SynSent => "syn_sent",
-        TcpState::SynRecv => "syn_recv",
-        TcpState::FinWait1 => "fin_wait1",
-        TcpState::FinWait2 => "fin_wait2",
-        TcpState::TimeWait => "time_wait",
-        TcpState::Close => "close",
-        TcpState::CloseWait => "close_wait",
-        TcpState::LastAck => "last_ack",
-        TcpState::Listen => "listen",
-        TcpState::Closing => "closing",
     }
 }
 

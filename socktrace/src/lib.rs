@@ -4,11 +4,10 @@
 //! happened to the sinks. Data moves down this list; nothing calls back up.
 
 pub mod clock;
+pub mod endpoint;
 pub mod errno;
 
 pub mod process;
-
-pub mod change;
 
 pub mod probe;
 
@@ -17,6 +16,8 @@ pub mod source;
 pub mod event;
 
 pub mod decode;
+
+pub mod change;
 
 pub mod table;
 

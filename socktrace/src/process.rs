@@ -1,6 +1,8 @@
 //! What is known of a process: its name from the kernel side, the rest from `/proc` when it is
 //! first seen.
 
+pub mod attribution;
+
 use std::{borrow::Cow, fmt, fs};
 
 /// Name of a process's main thread: at most 15 bytes that the process chose itself, so anything.

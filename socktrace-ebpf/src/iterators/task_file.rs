@@ -77,6 +77,7 @@ unsafe fn describe(task: Task, fd: u32, file: *const u8) -> Option<HolderRecord>
         let inode = Typed::pointer(file, offset!(file_inode));
         let mut record = HolderRecord {
             cookie: 0,
+            start_ns: task::identity(task).0,
             tgid: task::tgid(task),
             fd,
             inode: Typed::read::<u64>(inode, offset!(inode_number)) as u32,

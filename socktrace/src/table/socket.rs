@@ -1,9 +1,6 @@
 //! What we know of one socket.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use smallvec::SmallVec;
 use socktrace_common::socket::{FAMILY_IPV4, FAMILY_IPV6, SYNTHETIC_ID, SocketInfo, TcpState};
@@ -129,8 +126,8 @@ pub(super) fn view(info: &SocketInfo) -> View {
             FAMILY_IPV6 => Some(Family::Ipv6),
             _ => None,
         },
-        local: endpoint(info.family, info.laddr, info.lport),
-        remote: endpoint(info.family, info.raddr, info.rport),
+        local: Endpoint::new(info.family, info.laddr, info.lport),
+        remote: Endpoint::new(info.family, info.raddr, info.rport),
         owner: None,
         ownership: Ownership::Unknown,
     }
@@ -141,24 +138,10 @@ pub(super) fn cookie(id: u64) -> Option<u64> {
     (id != 0 && id < SYNTHETIC_ID).then_some(id)
 }
 
-/// An address of all zeroes is one only beside a port: before that it is just not set.
-fn endpoint(family: u8, address: [u8; 16], port: u16) -> Endpoint {
-    let ip = match family {
-        FAMILY_IPV4 => {
-            let [a, b, c, d, ..] = address;
-            Some(IpAddr::V4(Ipv4Addr::new(a, b, c, d)))
-        }
-        FAMILY_IPV6 => Some(Ipv6Addr::from(address).to_canonical()),
-        _ => None,
-    };
-    Endpoint {
-        address: ip.filter(|ip| port != 0 || !ip.is_unspecified()),
-        port: (port != 0).then_some(port),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::{IpAddr, Ipv6Addr};
+
     use zerocopy::FromZeros as _;
 
     use super::*;

@@ -253,6 +253,7 @@ mod tests {
 
         let holder = |inode, held| Holder {
             pid: 1,
+            start_ns: None,
             fd: 3,
             inode,
             held,

@@ -3,7 +3,7 @@
 use socktrace_common::socket::TcpState;
 
 use super::Open;
-use crate::change::{Endpoint, Family, state_word};
+use crate::endpoint::{Endpoint, Family, state_word};
 
 /// One socket. What a family does not have, or what was not asked for, is `None`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -26,7 +26,8 @@ pub enum Protocols {
     Udp,
     /// UDP-Lite over IPv4 and IPv6.
     UdpLite,
-    /// MPTCP connections (their subflows are TCP rows); 5.9.
+    /// MPTCP connections; 5.9. Their subflows are rows of TCP with the same inode, but for one
+    /// that joined later.
     Mptcp,
     /// Raw sockets over IPv4 and IPv6.
     Raw,
@@ -50,6 +51,16 @@ impl Protocols {
         Self::Packet,
         Self::Netlink,
     ];
+
+    /// Is it TCP?
+    pub const fn is_tcp(self) -> bool {
+        matches!(self, Self::Tcp | Self::Tcp4 | Self::Tcp6)
+    }
+
+    /// Is it IPv4 and IPv6?
+    pub const fn is_inet(self) -> bool {
+        !matches!(self, Self::Unix | Self::Packet | Self::Netlink)
+    }
 }
 
 /// A set of TCP states: bit `1 << state`, as the kernel wants it.
@@ -85,6 +96,12 @@ impl States {
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+
+    /// What is in both sets.
+    #[must_use]
+    pub const fn common(self, other: Self) -> Self {
+        Self(self.0 & other.0)
     }
 
     /// For the kernel.

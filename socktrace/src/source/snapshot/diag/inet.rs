@@ -1,7 +1,5 @@
 //! Rows of IPv4 and IPv6 sockets: `struct inet_diag_msg` (`include/uapi/linux/inet_diag.h`).
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
 use netlink_packet_sock_diag::constants::{
     INET_DIAG_INFO, INET_DIAG_SHUTDOWN, INET_DIAG_SKMEMINFO, INET_DIAG_SKV6ONLY,
 };
@@ -14,7 +12,7 @@ use super::{
     super::{Detail, Found, Protocol, State, Tcp, Timer, TimerKind},
     attributes::{self, MemInfo, growing, number},
 };
-use crate::change::{Endpoint, Family};
+use crate::endpoint::{Endpoint, Family};
 
 /// `INET_DIAG_CGROUP_ID` (5.8).
 const INET_DIAG_CGROUP_ID: u16 = 21;
@@ -45,15 +43,20 @@ struct Row {
 /// Reads a row.
 pub(super) fn decode(bytes: &[u8], netns: u32, protocol: Protocol) -> Option<Found> {
     let (row, rest) = Row::ref_from_prefix(bytes).ok()?;
-    let (laddr, raddr) = (
-        address(row.family, row.laddr)?,
-        address(row.family, row.raddr)?,
-    );
-    let v4 = laddr.is_ipv4() || raddr.is_ipv4();
+    if row.family != FAMILY_IPV4 && row.family != FAMILY_IPV6 {
+        return None;
+    }
+    let local = Endpoint::new(row.family, row.laddr, row.lport.get());
+    let remote = Endpoint::new(row.family, row.raddr, row.rport.get());
+    let v4 = |it: Endpoint| it.address.is_some_and(|it| it.is_ipv4());
     let mut found = Found {
-        family: Some(if v4 { Family::Ipv4 } else { Family::Ipv6 }),
-        local: endpoint(laddr, row.lport.get()),
-        remote: endpoint(raddr, row.rport.get()),
+        family: Some(if row.family == FAMILY_IPV4 || v4(local) || v4(remote) {
+            Family::Ipv4
+        } else {
+            Family::Ipv6
+        }),
+        local,
+        remote,
         timer: timer(row),
         recv_queue: row.recv_queue.get(),
         send_queue: row.send_queue.get(),
@@ -111,25 +114,6 @@ fn timer(row: &Row) -> Option<Timer> {
         expires_ms: row.expires.get(),
         retransmits: row.retransmits,
     })
-}
-
-fn address(family: u8, bytes: [u8; 16]) -> Option<IpAddr> {
-    match family {
-        FAMILY_IPV4 => {
-            let [a, b, c, d, ..] = bytes;
-            Some(Ipv4Addr::new(a, b, c, d).into())
-        }
-        FAMILY_IPV6 => Some(Ipv6Addr::from(bytes).to_canonical()),
-        _ => None,
-    }
-}
-
-/// As everywhere: what is not set is not shown, but a socket bound to every address is bound.
-fn endpoint(address: IpAddr, port: u16) -> Endpoint {
-    Endpoint {
-        address: (port != 0 || !address.is_unspecified()).then_some(address),
-        port: (port != 0).then_some(port),
-    }
 }
 
 /// The beginning of `struct tcp_info` (`include/uapi/linux/tcp.h`); later fields are of no use here.

@@ -12,7 +12,7 @@ use super::{
     },
     Request, inet, other, request, unix,
 };
-use crate::change::{Endpoint, Family};
+use crate::endpoint::{Endpoint, Family};
 
 const NETNS: u32 = 4_026_531_833;
 const COOKIE: [u8; 8] = [0x21, 0x43, 0, 0, 1, 0, 0, 0];

@@ -74,6 +74,7 @@ fn holder(record: &HolderRecord) -> Holder {
     };
     Holder {
         pid: record.tgid,
+        start_ns: Some(record.start_ns),
         fd: record.fd,
         inode: record.inode,
         held,

@@ -15,6 +15,9 @@ pub struct Holder {
     /// The process that has it: its number in the initial pid namespace, or with the fallback in
     /// that of `/proc`.
     pub pid: u32,
+    /// When that process started: `CLOCK_BOOTTIME`, nanoseconds. `/proc` is not asked. With it a
+    /// process that got another's number is told apart.
+    pub start_ns: Option<u64>,
     /// Its number there.
     pub fd: u32,
     /// Inode number in sockfs or pipefs.

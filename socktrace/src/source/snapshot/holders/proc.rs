@@ -13,41 +13,52 @@ const WRITES: u32 = 0o200;
 pub(super) fn each(mut each: impl FnMut(Holder)) -> io::Result<Walked> {
     let mut walked = Walked::default();
     for pid in proc::pids()? {
-        let entries = match fs::read_dir(format!("/proc/{pid}/fd")) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                walked.unreadable += 1;
-                continue;
-            }
-            // It ended meanwhile.
-            Err(_) => continue,
-        };
-        for entry in entries.map_while(Result::ok) {
-            let Some(fd) = entry.file_name().to_str().and_then(|it| it.parse().ok()) else {
-                continue;
-            };
-            if let Some((inode, held)) = held(&entry.path()) {
-                walked.rows += 1;
-                each(Holder {
-                    pid,
-                    fd,
-                    inode,
-                    held,
-                });
-            }
+        match process(pid, |holder| {
+            walked.rows += 1;
+            each(holder);
+        }) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => walked.unreadable += 1,
+            // Or it ended meanwhile.
+            Ok(()) | Err(_) => {}
         }
     }
     Ok(walked)
 }
 
-fn held(path: &Path) -> Option<(u32, Held)> {
-    let link = fs::read_link(path).ok()?;
+fn process(pid: u32, mut each: impl FnMut(Holder)) -> io::Result<()> {
+    for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
+        let entry = entry?;
+        let Some(fd) = entry.file_name().to_str().and_then(|it| it.parse().ok()) else {
+            continue;
+        };
+        match held(&entry.path()) {
+            Ok(Some((inode, held))) => each(Holder {
+                pid,
+                start_ns: None,
+                fd,
+                inode,
+                held,
+            }),
+            Ok(None) => {}
+            // Their numbers may be seen where what they lead to may not.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
+            // It was closed meanwhile.
+            Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn held(path: &Path) -> io::Result<Option<(u32, Held)>> {
+    let link = fs::read_link(path)?;
     let link = link.as_os_str();
     if let Some(inode) = proc::numbered(link, "socket") {
-        return Some((inode, Held::Socket(None)));
+        return Ok(Some((inode, Held::Socket(None))));
     }
-    let inode = proc::numbered(link, "pipe")?;
-    let mode = fs::symlink_metadata(path).ok()?.mode();
+    let Some(inode) = proc::numbered(link, "pipe") else {
+        return Ok(None);
+    };
+    let mode = fs::symlink_metadata(path)?.mode();
     let (reads, writes) = (mode & READS != 0, mode & WRITES != 0);
-    Some((inode, Held::Pipe { reads, writes }))
+    Ok(Some((inode, Held::Pipe { reads, writes })))
 }

@@ -67,8 +67,9 @@ fn enter(inum: u32, way: &Way, here: &mut Option<u32>) -> io::Result<Namespace> 
     Ok(Namespace {
         inum,
         diag: Diag::open(inum)?,
-        // Names the thread's namespace when it is opened, and keeps to it.
+        // They are the thread's namespace's when they are opened, and stay so.
         sockstat: File::open("/proc/thread-self/net/sockstat")?,
+        sockstat6: File::open("/proc/thread-self/net/sockstat6").ok(),
     })
 }
 

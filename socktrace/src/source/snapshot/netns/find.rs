@@ -24,19 +24,23 @@ pub(super) enum Way {
     Socket { pid: u32, fd: u32 },
 }
 
-/// The namespaces of processes, each with one of them. Those of other users are seen only with
-/// `CAP_SYS_PTRACE`.
-pub(super) fn processes() -> io::Result<HashMap<u32, Way>> {
+/// The namespaces of processes, each with one of them, and how many processes do not show theirs.
+pub(super) fn processes() -> io::Result<(HashMap<u32, Way>, usize)> {
     let mut ways = HashMap::new();
+    let mut unreadable = 0;
     for pid in proc::pids()? {
-        let inum = fs::read_link(format!("/proc/{pid}/ns/net"))
-            .ok()
-            .and_then(|link| proc::numbered(link.as_os_str(), "net"));
-        if let Some(inum) = inum {
-            ways.entry(inum).or_insert(Way::Process(pid));
+        match fs::read_link(format!("/proc/{pid}/ns/net")) {
+            Ok(link) => {
+                if let Some(inum) = proc::numbered(link.as_os_str(), "net") {
+                    ways.entry(inum).or_insert(Way::Process(pid));
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => unreadable += 1,
+            // It ended meanwhile, or has ended and waits for its parent.
+            Err(_) => {}
         }
     }
-    Ok(ways)
+    Ok((ways, unreadable))
 }
 
 /// The namespaces that have a name.

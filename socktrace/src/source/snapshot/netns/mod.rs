@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 
 pub use self::population::Population;
 use self::{enter::enter_all, find::Way};
-use super::{Buffer, Diag, DiagError, Dumped, Found, Query};
+use super::{Buffer, Diag, DiagError, Dumped, Found, Query, States};
 
 /// The network namespaces of the machine, as far as they can be entered.
 ///
@@ -20,6 +20,7 @@ use super::{Buffer, Diag, DiagError, Dumped, Found, Query};
 pub struct Namespaces {
     opened: Vec<Namespace>,
     skipped: Vec<Skipped>,
+    unreadable: usize,
 }
 
 /// A network namespace that can be asked.
@@ -29,6 +30,8 @@ pub struct Namespace {
     diag: Diag,
     /// Its `/proc/net/sockstat`.
     sockstat: File,
+    /// Its `/proc/net/sockstat6`, unless IPv6 is off.
+    sockstat6: Option<File>,
 }
 
 /// A network namespace that cannot be asked.
@@ -63,7 +66,8 @@ impl Namespaces {
     ///
     /// It fails only where nothing can be looked for: without `/proc`, without threads.
     pub fn refresh(&mut self, leads: impl IntoIterator<Item = Lead>) -> io::Result<()> {
-        let mut ways: HashMap<u32, Way> = find::processes()?;
+        let (mut ways, unreadable): (HashMap<u32, Way>, _) = find::processes()?;
+        self.unreadable = unreadable;
         for (inum, way) in find::names() {
             ways.entry(inum).or_insert(way);
         }
@@ -97,6 +101,12 @@ impl Namespaces {
     pub fn skipped(&self) -> &[Skipped] {
         &self.skipped
     }
+
+    /// How many processes do not show their namespace, for want of `CAP_SYS_PTRACE`. It may be one
+    /// that is known otherwise.
+    pub fn unreadable(&self) -> usize {
+        self.unreadable
+    }
 }
 
 impl Namespace {
@@ -106,17 +116,29 @@ impl Namespace {
     }
 
     /// See [`Diag::dump`].
+    ///
+    /// The kernel keeps the TCP sockets of all namespaces in one table, and walks all of it for
+    /// each namespace. So one in which there is nothing, as by its own count, is not asked.
     pub fn dump(
         &mut self,
-        query: Query,
+        mut query: Query,
         buffer: &mut Buffer,
         each: impl FnMut(Found),
     ) -> Result<Dumped, DiagError> {
+        if query.protocol.is_inet() {
+            let population = self.population()?;
+            if query.protocol.is_tcp() && !population.has_tcp() {
+                query.states = query.states.common(States::BOUND_INACTIVE);
+            }
+            if population.is_ours() || query.states == States::none() {
+                return Ok(Dumped::default());
+            }
+        }
         self.diag.dump(query, buffer, each)
     }
 
-    /// How many sockets it has, by the kernel's own count: a reading of 20 µs.
+    /// How many sockets it has, by the kernel's own count.
     pub fn population(&self) -> io::Result<Population> {
-        Population::read(&self.sockstat)
+        Population::read(&self.sockstat, self.sockstat6.as_ref())
     }
 }
