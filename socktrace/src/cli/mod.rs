@@ -2,19 +2,21 @@
 
 #![allow(missing_docs, reason = "a flattened group has its help in its members")]
 
+mod sockets;
+
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, ColorChoice, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use socktrace_common::socket::TcpState;
 
+pub use self::sockets::{OpenProto, Sockets, SocketsFormat};
 use crate::{
     change::{Kind, state_word},
     field::Field,
     probe::AttachMode,
     select::Condition,
     sink::{Format, Times},
-    source::snapshot::Protocol,
 };
 
 /// Follows every TCP socket on a Linux machine from birth to death with eBPF
@@ -152,118 +154,6 @@ pub struct Replay {
     pub states: Vec<TcpState>,
     #[command(flatten)]
     pub output: Output,
-}
-
-/// `sockets`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  socktrace sockets -t state close-wait      connections that a program does not close
-  socktrace sockets -tl                      who listens where, with every process that could accept
-  socktrace sockets -p 1234 dport = :5432    what process 1234 has open towards a database")]
-#[allow(
-    clippy::struct_excessive_bools,
-    reason = "each is a flag that users of ss know"
-)]
-pub struct Sockets {
-    /// Only TCP
-    #[arg(short = 't', long)]
-    pub tcp: bool,
-    /// Only UDP
-    #[arg(short = 'u', long)]
-    pub udp: bool,
-    /// Only Unix sockets
-    #[arg(short = 'x', long)]
-    pub unix: bool,
-    /// Only listeners
-    #[arg(short = 'l', long)]
-    pub listening: bool,
-    /// Only what this process holds; may be repeated
-    #[arg(short = 'p', long = "pid", value_name = "PID")]
-    pub pids: Vec<u32>,
-    /// Only these local ports
-    #[arg(short = 'L', long = "local-port", value_name = "PORT", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..))]
-    pub local_ports: Vec<u16>,
-    /// Only these remote ports
-    #[arg(short = 'D', long = "remote-port", value_name = "PORT", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..))]
-    pub remote_ports: Vec<u16>,
-    /// Only IPv4, IPv4-mapped IPv6 included
-    #[arg(short = '4', long = "ipv4", conflicts_with = "ipv6")]
-    pub ipv4: bool,
-    /// Only IPv6
-    #[arg(short = '6', long = "ipv6")]
-    pub ipv6: bool,
-    /// Only what a process with this name holds
-    #[arg(long = "comm", value_name = "NAME", value_delimiter = ',')]
-    pub comms: Vec<String>,
-    /// Only sockets of this container (the beginning of its identifier)
-    #[arg(long = "container", value_name = "ID", value_delimiter = ',')]
-    pub containers: Vec<String>,
-    /// Only this network namespace: its inode number, its name (`ip netns`) or a path
-    #[arg(long = "netns", value_name = "NETNS", value_delimiter = ',')]
-    pub netns: Vec<String>,
-    /// Only these protocols
-    #[arg(
-        long = "proto",
-        value_name = "PROTO",
-        value_delimiter = ',',
-        value_enum
-    )]
-    pub protos: Vec<OpenProto>,
-    /// Only these states, or ss's groups of them (connected, synchronized, bucket, big)
-    #[arg(long = "state", value_name = "STATE", value_delimiter = ',', value_parser = crate::inventory::state_name)]
-    pub states: Vec<String>,
-    /// Make room for IPv6 addresses and long paths
-    #[arg(short = 'w', long)]
-    pub wide: bool,
-    /// Format of the rows
-    #[arg(short = 'o', long, value_name = "FORMAT", value_enum, default_value_t)]
-    pub output: SocketsFormat,
-    /// As in ss: state STATE, sport = :PORT, dport = :PORT, src ADDRESS, dst ADDRESS
-    #[arg(value_name = "FILTER")]
-    pub expression: Vec<String>,
-}
-
-/// How `sockets` writes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "lower")]
-pub enum SocketsFormat {
-    /// Columns for people
-    #[default]
-    Table,
-    /// One object a line
-    Json,
-    /// Objects over several lines
-    JsonPretty,
-}
-
-/// Protocols that are listed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "lower")]
-pub enum OpenProto {
-    Tcp,
-    Udp,
-    UdpLite,
-    Mptcp,
-    Raw,
-    Unix,
-    Packet,
-    Netlink,
-}
-
-impl From<OpenProto> for Protocol {
-    fn from(proto: OpenProto) -> Self {
-        match proto {
-            OpenProto::Tcp => Self::Tcp,
-            OpenProto::Udp => Self::Udp,
-            OpenProto::UdpLite => Self::UdpLite,
-            OpenProto::Mptcp => Self::Mptcp,
-            OpenProto::Raw => Self::Raw,
-            OpenProto::Unix => Self::Unix,
-            OpenProto::Packet => Self::Packet,
-            OpenProto::Netlink => Self::Netlink,
-        }
-    }
 }
 
 /// `doctor`.
