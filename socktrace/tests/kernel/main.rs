@@ -9,5 +9,6 @@ mod lives;
 mod loss;
 mod peers;
 mod snapshot;
+mod ss;
 mod support;
 mod traffic;
