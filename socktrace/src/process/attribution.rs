@@ -88,19 +88,22 @@ fn started(stat: &[u8]) -> Option<Started> {
     reason = "systemd's suffixes are no file extensions"
 )]
 pub fn unit(cgroup: &str) -> Option<&str> {
-    const KINDS: [&str; 5] = [".service", ".scope", ".socket", ".mount", ".swap"];
-    let is_unit = |name: &&str| KINDS.iter().any(|kind| name.ends_with(kind));
-    let mut names = cgroup.split('/').skip(1);
-    // Slices come first. A service may hold groups with any name, but only that of a user's
-    // manager holds units again.
-    let outer = names
-        .find(|name| !name.ends_with(".slice"))
-        .filter(is_unit)?;
-    let inner = if outer.starts_with("user@") {
-        names.find(|name| !name.ends_with(".slice")).filter(is_unit)
-    } else {
-        None
-    };
+    const KINDS: [&str; 5] = ["service", "scope", "socket", "mount", "swap"];
+    fn kind(name: &str) -> Option<&str> {
+        Some(name.rsplit_once('.')?.1)
+    }
+    let mut names = cgroup
+        .split('/')
+        .skip(1)
+        .skip_while(|name| kind(name) == Some("slice"));
+    let is_unit = |name: &&str| kind(name).is_some_and(|kind| KINDS.contains(&kind));
+    let outer = names.next().filter(is_unit)?;
+    // A service may hold groups with any name, but only that of a user's manager units again.
+    let inner = outer
+        .starts_with("user@")
+        .then(|| names.find(|name| kind(name) != Some("slice")))
+        .flatten()
+        .filter(is_unit);
     let name = inner.unwrap_or(outer);
     // Escaped where the kernel has a file of that name.
     Some(name.strip_prefix('_').unwrap_or(name))

@@ -10,5 +10,6 @@ mod loss;
 mod peers;
 mod snapshot;
 mod sockets;
+mod ss;
 mod support;
 mod traffic;

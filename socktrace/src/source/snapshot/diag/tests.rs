@@ -6,10 +6,7 @@ use proptest::prelude::*;
 use socktrace_common::socket::TcpState;
 
 use super::{
-    super::{
-        Detail, Extras, Found, Memory, Protocol, Protocols, Query, State, States, TimerKind,
-        UnixName,
-    },
+    super::{Detail, Found, Memory, Protocol, Protocols, Query, State, TimerKind, UnixName},
     Request, inet, other, request, unix,
 };
 use crate::endpoint::{Endpoint, Family};
@@ -311,49 +308,6 @@ fn packet_and_netlink_sockets_say_what_they_listen_to() {
         (found.state, found.detail),
         (State::Tcp(TcpState::Established), expected)
     );
-}
-
-#[test]
-fn requests_are_as_long_as_the_kernel_wants_them() {
-    // Sizes of the structs in include/uapi/linux/{inet,unix,packet,netlink}_diag.h.
-    for (protocol, lengths) in [
-        (Protocols::Tcp, &[60][..]),
-        (Protocols::Tcp4, &[56]),
-        (Protocols::Tcp6, &[56]),
-        (Protocols::Udp, &[56, 56]),
-        (Protocols::UdpLite, &[56, 56]),
-        (Protocols::Mptcp, &[64, 64]),
-        (Protocols::Raw, &[56, 56]),
-        (Protocols::Unix, &[24]),
-        (Protocols::Packet, &[20]),
-        (Protocols::Netlink, &[20]),
-    ] {
-        let requests = request::requests(Query::all(protocol));
-        let found: Vec<_> = requests
-            .iter()
-            .map(|request| request.bytes(1).len() - 16)
-            .collect();
-        assert_eq!(found, lengths, "{protocol:?}");
-    }
-}
-
-#[test]
-fn states_and_extras_are_where_the_kernel_looks_for_them() {
-    let extras = Extras {
-        tcp: true,
-        memory: true,
-    };
-    let states = States::none().with(TcpState::CloseWait);
-    let query = Query::tcp(states.and(States::BOUND_INACTIVE)).with(extras);
-    let bits = (1_u32 << 8 | 1 << 13).to_ne_bytes();
-    let bytes = request::requests(query)[0].bytes(1);
-    assert_eq!((bytes[16 + 3], &bytes[16 + 52..16 + 56]), (0x42, &bits[..]));
-    let query = Query {
-        protocol: Protocols::Tcp6,
-        ..query
-    };
-    let bytes = request::requests(query)[0].bytes(1);
-    assert_eq!((bytes[16 + 2], &bytes[16 + 4..16 + 8]), (0x42, &bits[..]));
 }
 
 /// One request for each protocol, to read rows with.
