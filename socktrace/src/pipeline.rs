@@ -86,6 +86,16 @@ impl Pipeline {
     pub fn take(&mut self, item: &Item<'_>) -> io::Result<()> {
         match item {
             Item::Record(bytes) => self.record_came(bytes),
+            Item::Adopted(adopted) => {
+                for &(pid, _) in &adopted.holders {
+                    if self.ask != Ask::Nothing && !self.table.knows(pid) {
+                        self.look_up(pid)?;
+                    }
+                }
+                self.keep(item)?;
+                self.table.adopt(adopted);
+                Ok(())
+            }
             Item::Process(described) => {
                 self.keep(item)?;
                 let Described { pid, comm, details } = described.clone();

@@ -9,7 +9,7 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep},
 };
 
-use super::{child::Child, finish, tell};
+use super::{adopt::adopt, child::Child, finish, tell};
 use crate::{
     cli::{Live, Run},
     clock::Clock,
@@ -61,6 +61,9 @@ pub(super) fn run(
             .kernel_log
             .then(|| kernel_log(&mut probes))
             .transpose()?;
+        if child.is_none() {
+            adopt(&mut probes, &plan, &mut pipeline)?;
+        }
         let mut status = 0;
         let stop = Stop {
             log,

@@ -1,5 +1,6 @@
 //! What is open now: every socket of every namespace, with who holds it.
 
+mod adopt;
 mod list;
 mod row;
 mod want;

@@ -7,7 +7,7 @@ use socktrace_common::socket::TcpState::{CloseWait, Listen, TimeWait};
 use crate::{
     change::{Ownership, Role},
     process::Process,
-    source::snapshot::{Found, Protocol, State},
+    source::snapshot::{Found, Protocol, State, class::Class},
 };
 
 /// How long a port stays taken after an orderly close (`TCP_TIMEWAIT_LEN`, include/net/tcp.h).
@@ -45,6 +45,18 @@ pub struct Age(pub u32);
 pub(super) type Listeners = HashSet<(u32, u16)>;
 
 impl Row {
+    /// Namespace and port, if it listens.
+    pub fn listens_at(&self) -> Option<(u32, u16)> {
+        let at = Some((self.found.netns, self.found.local.port?));
+        at.filter(|_| self.found.state == State::Tcp(Listen))
+    }
+
+    /// Namespace and port, if it waits to be accepted.
+    pub fn waits_at(&self) -> Option<(u32, u16)> {
+        let at = Some((self.found.netns, self.found.local.port?));
+        at.filter(|_| self.class == Class::Unaccepted.word())
+    }
+
     /// How the owner is known.
     pub fn ownership(&self) -> Ownership {
         match self.owner {

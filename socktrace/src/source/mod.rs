@@ -5,6 +5,8 @@ pub mod recording;
 pub mod ringbuf;
 pub mod snapshot;
 
+use socktrace_common::socket::SocketInfo;
+
 use crate::{
     probe::counters::Counters,
     process::{Comm, Details},
@@ -17,10 +19,23 @@ pub enum Item<'a> {
     Record(&'a [u8]),
     /// What `/proc` said of a process.
     Process(Described),
+    /// A socket that was there first.
+    Adopted(Adopted),
     /// A batch is over.
     Settle,
     /// What the kernel side counted so far.
     Counters(Counters),
+}
+
+/// A TCP socket that a snapshot found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Adopted {
+    /// What the kernel says of it.
+    pub socket: SocketInfo,
+    /// Every process that holds it, and its descriptor there.
+    pub holders: Vec<(u32, i32)>,
+    /// Somebody listens on its port.
+    pub served: bool,
 }
 
 /// What `/proc` said of a process.

@@ -7,8 +7,10 @@
 use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use socktrace_common::socket::SocketInfo;
+use zerocopy::{FromBytes as _, IntoBytes as _};
 
-use super::{Described, Item};
+use super::{Adopted, Described, Item};
 use crate::{
     clock::Clock,
     process::{Comm, Details},
@@ -22,6 +24,7 @@ const LONGEST: usize = 1 << 20;
 const HEADER: u8 = b'H';
 const RECORD: u8 = b'R';
 const PROCESS: u8 = b'P';
+const ADOPTED: u8 = b'A';
 const SETTLE: u8 = b'S';
 const COUNTERS: u8 = b'C';
 const LAST: u8 = b'Z';
@@ -78,6 +81,14 @@ struct ProcessFrame {
     details: Details,
 }
 
+/// What is said of a socket that was there first, as JSON.
+#[derive(Serialize, Deserialize)]
+struct AdoptedFrame {
+    socket: Vec<u8>,
+    holders: Vec<(u32, i32)>,
+    served: bool,
+}
+
 impl<W: Write> Writer<W> {
     /// Begins a recording.
     pub fn new(mut file: W, clock: &Clock) -> io::Result<Self> {
@@ -102,6 +113,14 @@ impl<W: Write> Writer<W> {
             Item::Record(bytes) => self.frame(RECORD, bytes),
             Item::Settle => self.frame(SETTLE, &[]),
             Item::Counters(counters) => self.json(COUNTERS, counters),
+            Item::Adopted(adopted) => self.json(
+                ADOPTED,
+                &AdoptedFrame {
+                    socket: adopted.socket.as_bytes().to_vec(),
+                    holders: adopted.holders.clone(),
+                    served: adopted.served,
+                },
+            ),
             Item::Process(described) => self.json(
                 PROCESS,
                 &ProcessFrame {
@@ -185,6 +204,15 @@ impl<R: Read> Reader<R> {
             RECORD => Item::Record(&self.body),
             SETTLE => Item::Settle,
             COUNTERS => Item::Counters(self.json(at)?),
+            ADOPTED => {
+                let frame: AdoptedFrame = self.json(at)?;
+                Item::Adopted(Adopted {
+                    socket: SocketInfo::read_from_bytes(&frame.socket)
+                        .map_err(|_| damaged(at, "a socket that is none"))?,
+                    holders: frame.holders,
+                    served: frame.served,
+                })
+            }
             PROCESS => {
                 let frame: ProcessFrame = self.json(at)?;
                 Item::Process(Described {

@@ -2,6 +2,7 @@
 //!
 //! [`SocketTable::apply`] takes an event and says what changed. It does no I/O and reads no clock.
 
+mod adopt;
 mod apply;
 mod calls;
 mod connect;

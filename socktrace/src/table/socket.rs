@@ -31,6 +31,8 @@ pub(super) struct Socket {
     pub(super) established: Option<u64>,
     pub(super) owner: Option<Arc<Process>>,
     pub(super) role: Role,
+    /// The owner was found by a snapshot, not by what it did.
+    adopted: bool,
     /// The owner's descriptor.
     pub(super) fd: Option<i32>,
     /// Who holds it, as far as calls told.
@@ -50,6 +52,7 @@ impl Socket {
             born: None,
             established: None,
             owner: None,
+            adopted: false,
             role: Role::Unknown,
             fd: None,
             holders: SmallVec::new(),
@@ -100,14 +103,20 @@ impl Socket {
         }
     }
 
-    /// Is the connection established, or was it?
+    /// Who held it when it was found.
+    pub(super) fn adopt(&mut self, process: &Arc<Process>, fd: i32) {
+        self.own(process, Some(fd));
+        self.adopted = true;
+    }
+
+    /// As people see it.
     pub(super) fn view(&self) -> View {
         View {
             owner: self.owner.clone(),
-            ownership: if self.owner.is_some() {
-                Ownership::Exact
-            } else {
-                Ownership::Unknown
+            ownership: match (&self.owner, self.adopted) {
+                (Some(_), true) => Ownership::Adopted,
+                (Some(_), false) => Ownership::Exact,
+                (None, _) => Ownership::Unknown,
             },
             ..view(&self.info)
         }

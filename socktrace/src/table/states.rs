@@ -66,10 +66,11 @@ impl SocketTable {
 
     pub(super) fn destroyed(&mut self, event: &DestroyEvent, changes: &mut Vec<Change>) {
         let (header, info) = (&event.header, &event.socket);
-        let known = self.sockets.contains_key(&info.id);
         let Some(socket) = self.socket(info) else {
             return;
         };
+        // Of one that was there first, nobody knows what it has been through.
+        let known = socket.born.is_some();
         let never_connected = socket.attempt.is_none() && socket.established.is_none();
         let unseen = if known && never_connected {
             Reason::Closed

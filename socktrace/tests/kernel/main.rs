@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "it is all tests")]
 
+mod adopted;
 mod doctor;
 mod filters;
 mod lives;

@@ -1,0 +1,54 @@
+//! What was open before the hooks were there.
+
+use std::io;
+
+use super::tell;
+use crate::{
+    inventory::{self, Row, Want},
+    pipeline::Pipeline,
+    probe::{Plan, Probes},
+    source::{Item, snapshot::Protocol},
+};
+
+/// Lists TCP sockets, hands them to the table, and has the kernel side follow those of the
+/// followed processes. Between attaching and here nothing is missed: what happens meanwhile waits
+/// in the ring.
+pub(super) fn adopt(probes: &mut Probes, plan: &Plan, pipeline: &mut Pipeline) -> io::Result<()> {
+    let want = Want {
+        protocols: vec![Protocol::Tcp],
+        ..Want::default()
+    };
+    let listed = match inventory::list(&want, Some(&probes.types), false) {
+        Ok(listed) => listed,
+        Err(error) => {
+            tell(format_args!("what was open before is not known: {error}"));
+            return Ok(());
+        }
+    };
+    listed.notes.iter().for_each(tell);
+    let followed = |row: &Row| match &plan.pids {
+        Some(pids) => row.holders.iter().any(|it| pids.contains(&it.process.pid)),
+        None => true,
+    };
+    let listened: Vec<_> = listed
+        .rows
+        .iter()
+        .filter(|row| followed(row))
+        .filter_map(Row::listens_at)
+        .collect();
+    for row in &listed.rows {
+        // A child that nobody has accepted yet belongs to its listener's process in all but name.
+        let waits = row.waits_at().is_some_and(|at| listened.contains(&at));
+        if !followed(row) && !waits {
+            continue;
+        }
+        let Some(adopted) = row.adopted() else {
+            continue;
+        };
+        if plan.pids.is_some() {
+            probes.follow(adopted.socket.id, row.listens_at());
+        }
+        pipeline.take(&Item::Adopted(adopted))?;
+    }
+    Ok(())
+}
