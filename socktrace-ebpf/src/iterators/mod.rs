@@ -6,7 +6,7 @@ mod task_file;
 use core::{ffi::c_void, ptr};
 
 /// Sizes of fields and their places in an iterator's context are the kernel's ABI for programs:
-/// each is eight bytes, in the order of `struct bpf_iter__*` (kernel/bpf/task_iter.c, 5.8).
+/// each is eight bytes, in the order of `struct bpf_iter__*` (`kernel/bpf/task_iter.c`, 5.8).
 ///
 /// # Safety
 ///
