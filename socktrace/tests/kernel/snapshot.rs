@@ -7,7 +7,7 @@ use socktrace::{
     probe::offsets,
     process::attribution::{Attribution, Started},
     source::snapshot::{
-        Buffer, Detail, DiagError, Extras, Found, Held, Holder, Holders, Lead, Memory, Namespaces,
+        Buffer, Detail, DiagError, Extras, Found, Held, Holder, Holders, Memory, Namespaces,
         Protocol, Protocols, Query, State, States, TimerKind,
         class::{Class, Inodes, Unlisted, ghosts, unlisted},
     },
@@ -65,17 +65,6 @@ fn holders() -> Vec<Holder> {
     let walked = holders.each(|holder| found.push(holder)).unwrap();
     assert_eq!(walked.rows, found.len());
     found
-}
-
-fn leads(holders: &[Holder]) -> impl Iterator<Item = Lead> {
-    holders.iter().filter_map(|holder| match holder.held {
-        Held::Socket(Some(open)) => Some(Lead {
-            netns: open.netns,
-            pid: holder.pid,
-            fd: holder.fd,
-        }),
-        _ => None,
-    })
 }
 
 fn number(netns: &Netns) -> u32 {
@@ -474,7 +463,9 @@ ready(it=cookie(l)); wait(); l.close(); ready(closed=1)
     namespaces.refresh([]).unwrap();
     assert!(namespaces.get_mut(third).is_none());
     let holders = holders();
-    namespaces.refresh(leads(&holders)).unwrap();
+    namespaces
+        .refresh(holders.iter().filter_map(Holder::lead))
+        .unwrap();
     assert_eq!(namespaces.skipped(), []);
     let rows = dump(&mut namespaces, first, listeners);
     assert_eq!(rows.len(), 1);
@@ -497,7 +488,9 @@ ready(it=cookie(l)); wait(); l.close(); ready(closed=1)
     nomad.dialogue.say("");
     nomad.dialogue.hear("ready");
     let holders = self::holders();
-    namespaces.refresh(leads(&holders)).unwrap();
+    namespaces
+        .refresh(holders.iter().filter_map(Holder::lead))
+        .unwrap();
     assert!(namespaces.get_mut(third).is_none());
     assert!(namespaces.get_mut(first).is_some());
     // `ip netns del` wants it back.

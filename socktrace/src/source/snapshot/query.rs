@@ -26,8 +26,7 @@ pub enum Protocols {
     Udp,
     /// UDP-Lite over IPv4 and IPv6.
     UdpLite,
-    /// MPTCP connections; 5.9. Their subflows are rows of TCP with the same inode, but for one
-    /// that joined later.
+    /// MPTCP connections (5.9). Their subflows are rows of TCP too, with the same inode.
     Mptcp,
     /// Raw sockets over IPv4 and IPv6.
     Raw,

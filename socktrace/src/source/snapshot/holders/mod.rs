@@ -7,6 +7,7 @@ use std::io;
 
 pub use self::iterator::IteratorError;
 use self::iterator::TaskFile;
+use super::Lead;
 use crate::probe::offsets::KernelTypes;
 
 /// One descriptor.
@@ -80,6 +81,20 @@ pub struct Walked {
     pub rows: usize,
     /// Processes whose descriptors could not be read, for want of `CAP_SYS_PTRACE`.
     pub unreadable: usize,
+}
+
+impl Holder {
+    /// The socket as a way into its network namespace, where that is known.
+    pub fn lead(&self) -> Option<Lead> {
+        match self.held {
+            Held::Socket(Some(open)) => Some(Lead {
+                netns: open.netns,
+                pid: self.pid,
+                fd: self.fd,
+            }),
+            Held::Socket(None) | Held::Pipe { .. } => None,
+        }
+    }
 }
 
 impl Holders {
