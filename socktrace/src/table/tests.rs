@@ -14,6 +14,7 @@ use super::SocketTable;
 use crate::{
     change::{Bytes, Change, Kind, Ownership, Reason, Role, What},
     event::Event,
+    source::Adopted,
 };
 
 const CLIENT: u64 = 7;
@@ -219,6 +220,56 @@ fn a_socket_that_was_there_first_has_no_age_and_no_owner() {
         }
     );
     assert!(end.socket.owner.is_none());
+}
+
+#[test]
+fn an_adopted_socket_has_an_owner_and_no_birth() {
+    let mut table = SocketTable::default();
+    table.adopt(&adopted(TcpState::CloseWait));
+    let Event::Close(close) = life()[5] else {
+        unreachable!()
+    };
+    let closed = &apply(&mut table, &[Event::Close(close)])[0];
+    assert_eq!(closed.socket.ownership, Ownership::Adopted);
+    let end = &apply(&mut table, &[destroy(90, CLIENT)])[0];
+    assert_eq!(end.socket.owner.as_ref().unwrap().pid, PROCESS);
+    // It may have sent and received for days.
+    let what = What::End {
+        lifetime_ns: None,
+        role: Role::Unknown,
+        reason: Reason::Unknown,
+        bytes: None,
+    };
+    assert_eq!(end.what, what);
+    assert!(table.is_empty());
+}
+
+#[test]
+fn what_an_event_told_first_stands() {
+    let mut table = SocketTable::default();
+    apply(&mut table, &[process(9, PROCESS), socket(10)]);
+    table.adopt(&adopted(TcpState::Established));
+    assert_eq!(table.len(), 1);
+    let end = &apply(&mut table, &[destroy(90, CLIENT)])[0];
+    assert_eq!(end.socket.ownership, Ownership::Exact);
+    assert!(matches!(
+        end.what,
+        What::End {
+            lifetime_ns: Some(80),
+            ..
+        }
+    ));
+}
+
+fn adopted(state: TcpState) -> Adopted {
+    Adopted {
+        socket: SocketInfo {
+            state: state as u8,
+            ..info(CLIENT, 40_000, 80)
+        },
+        holders: vec![(PROCESS, 3)],
+        served: false,
+    }
 }
 
 #[test]
