@@ -2,7 +2,9 @@
 
 use std::io;
 
-use super::tell;
+use socktrace_common::config::{ONLY_IPV4, ONLY_IPV6};
+
+use super::{selection::family, tell};
 use crate::{
     inventory::{self, Row, Want},
     pipeline::Pipeline,
@@ -16,6 +18,13 @@ use crate::{
 pub(super) fn adopt(probes: &mut Probes, plan: &Plan, pipeline: &mut Pipeline) -> io::Result<()> {
     let want = Want {
         protocols: vec![Protocol::Tcp],
+        // As the kernel side drops what else happens there.
+        local_ports: plan.local_ports.clone(),
+        remote_ports: plan.remote_ports.clone(),
+        family: family(
+            plan.families & ONLY_IPV4 != 0,
+            plan.families & ONLY_IPV6 != 0,
+        ),
         ..Want::default()
     };
     let listed = match inventory::list(&want, Some(&probes.types), false) {
