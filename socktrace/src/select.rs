@@ -10,6 +10,7 @@ use crate::{
     change::{Change, Family, Kind, What},
     clock::Clock,
     field::{Field, Value},
+    inventory::one_of,
 };
 
 /// What people want to see. An empty list wants everything.
@@ -66,10 +67,6 @@ impl Select {
                 .iter()
                 .all(|condition| condition.holds(change, clock))
     }
-}
-
-fn one_of<T: PartialEq>(wanted: &[T], value: Option<&T>) -> bool {
-    wanted.is_empty() || value.is_some_and(|value| wanted.contains(value))
 }
 
 /// `field==value` and so on.

@@ -8,13 +8,14 @@ use socktrace_common::socket::TcpState;
 use super::{
     Row, Want,
     row::{Holding, Listeners, role},
+    want::one_of,
 };
 use crate::{
     probe::offsets::KernelTypes,
     process::{Details, Process, read_comm, read_details},
     source::snapshot::{
-        Buffer, Detail, DiagError, Extras, Found, Held, Holder, Holders, Lead, Namespaces,
-        Protocols, Query, State,
+        Buffer, Detail, DiagError, Extras, Found, Held, Holder, Holders, Namespaces, Protocols,
+        Query, State,
         class::{Class, Inodes, Unlisted},
     },
 };
@@ -33,7 +34,7 @@ pub fn list(want: &Want, types: Option<&KernelTypes>, details: bool) -> io::Resu
     let mut listed = Listed::default();
     let held = held(types, &mut listed.notes)?;
     let mut namespaces = Namespaces::new();
-    namespaces.refresh(held.iter().filter_map(lead))?;
+    namespaces.refresh(held.iter().filter_map(Holder::lead))?;
     let mut found = Vec::new();
     dump(&mut namespaces, want, &mut found, &mut listed.notes);
     for skipped in namespaces.skipped() {
@@ -78,18 +79,6 @@ fn held(types: Option<&KernelTypes>, notes: &mut Vec<String>) -> io::Result<Vec<
     Ok(held)
 }
 
-/// A socket can be the only thing that keeps its namespace.
-fn lead(holder: &Holder) -> Option<Lead> {
-    let Held::Socket(Some(open)) = holder.held else {
-        return None;
-    };
-    Some(Lead {
-        netns: open.netns,
-        pid: holder.pid,
-        fd: holder.fd,
-    })
-}
-
 fn dump(namespaces: &mut Namespaces, want: &Want, found: &mut Vec<Found>, notes: &mut Vec<String>) {
     let extras = Extras {
         tcp: true,
@@ -101,6 +90,9 @@ fn dump(namespaces: &mut Namespaces, want: &Want, found: &mut Vec<Found>, notes:
             continue;
         }
         for protocol in Protocols::ALL {
+            if !one_of(&want.protocols, Some(&protocol.rows())) {
+                continue;
+            }
             let query = Query::all(protocol).with(extras);
             match namespace.dump(query, &mut buffer, |row| found.push(row)) {
                 Ok(_) | Err(DiagError::Unsupported) => {}

@@ -8,5 +8,5 @@ mod want;
 pub use self::{
     list::{Listed, list},
     row::{Age, Holding, Row},
-    want::{Expression, Want, state_name},
+    want::{Expression, Want, one_of, state_name},
 };

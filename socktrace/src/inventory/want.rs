@@ -74,7 +74,8 @@ impl Want {
     }
 }
 
-fn one_of<T: PartialEq>(wanted: &[T], value: Option<&T>) -> bool {
+/// Is it one of those that are wanted? An empty list wants everything.
+pub fn one_of<T: PartialEq>(wanted: &[T], value: Option<&T>) -> bool {
     wanted.is_empty() || value.is_some_and(|value| wanted.contains(value))
 }
 

@@ -2,6 +2,8 @@
 
 use socktrace_common::socket::TcpState;
 
+use super::Protocol;
+
 /// Which sockets to dump, and what to say of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Query {
@@ -50,6 +52,20 @@ impl Protocols {
         Self::Packet,
         Self::Netlink,
     ];
+
+    /// What its rows are.
+    pub const fn rows(self) -> Protocol {
+        match self {
+            Self::Tcp | Self::Tcp4 | Self::Tcp6 => Protocol::Tcp,
+            Self::Udp => Protocol::Udp,
+            Self::UdpLite => Protocol::UdpLite,
+            Self::Mptcp => Protocol::Mptcp,
+            Self::Raw => Protocol::Raw,
+            Self::Unix => Protocol::Unix,
+            Self::Packet => Protocol::Packet,
+            Self::Netlink => Protocol::Netlink,
+        }
+    }
 
     /// Is it TCP?
     pub const fn is_tcp(self) -> bool {
