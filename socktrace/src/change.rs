@@ -186,6 +186,19 @@ pub enum What {
         /// `None` if its end was not seen in full.
         bytes: Option<Bytes>,
     },
+    /// A snapshot taught what no event told.
+    Snapshot {
+        /// What it taught.
+        learned: Learned,
+        /// The state that the table had.
+        old: TcpState,
+        /// The state in the snapshot.
+        new: TcpState,
+        /// How old the socket is at least, nanoseconds.
+        age_ns: Option<u64>,
+        /// How long it has been in its state at least, nanoseconds.
+        in_state_ns: Option<u64>,
+    },
     /// Events were lost here.
     Lost {
         /// How many.
@@ -193,6 +206,38 @@ pub enum What {
         /// Where.
         place: Place,
     },
+}
+
+/// What a snapshot teaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Learned {
+    /// A socket is open that no event told of.
+    Open,
+    /// A socket is gone, and no event told of its end.
+    Gone,
+    /// It is in another state.
+    State,
+    /// It has a port that no event told of.
+    Address,
+    /// Somebody holds a socket that had no owner.
+    Owner,
+    /// Others hold it than was known.
+    Holders,
+    /// A port is, or is no more, kept by a connection that is over.
+    TimeWait,
+}
+
+impl Learned {
+    /// All of it.
+    pub const ALL: [Self; 7] = [
+        Self::Open,
+        Self::Gone,
+        Self::State,
+        Self::Address,
+        Self::Owner,
+        Self::Holders,
+        Self::TimeWait,
+    ];
 }
 
 /// Where events are lost.
@@ -232,6 +277,15 @@ words! {
         Refused => "refused",
         Aborted => "aborted",
         Unknown => "unknown",
+    }
+    Learned {
+        Open => "open",
+        Gone => "gone",
+        State => "state",
+        Address => "address",
+        Owner => "owner",
+        Holders => "holders",
+        TimeWait => "time_wait",
     }
     By {
         Close => "close",
@@ -274,13 +328,15 @@ pub enum Kind {
     Close,
     /// A socket is gone
     End,
+    /// What is open already, and what else no event told
+    Snapshot,
     /// Events were lost here
     Lost,
 }
 
 impl Kind {
-    /// What can happen to a socket, in the order of its life.
-    pub const OF_SOCKETS: [Self; 8] = [
+    /// What there is to tell of a socket, in the order of its life.
+    pub const OF_SOCKETS: [Self; 9] = [
         Self::Socket,
         Self::Bind,
         Self::Listen,
@@ -289,6 +345,7 @@ impl Kind {
         Self::State,
         Self::Close,
         Self::End,
+        Self::Snapshot,
     ];
 
     /// The word for it.
@@ -302,6 +359,7 @@ impl Kind {
             Self::State => "state",
             Self::Close => "close",
             Self::End => "end",
+            Self::Snapshot => "snapshot",
             Self::Lost => "lost",
         }
     }
@@ -327,6 +385,7 @@ impl What {
             Self::State { .. } => Kind::State,
             Self::Close { .. } => Kind::Close,
             Self::End { .. } => Kind::End,
+            Self::Snapshot { .. } => Kind::Snapshot,
             Self::Lost { .. } => Kind::Lost,
         }
     }

@@ -76,6 +76,9 @@ fields! {
     Reason => "reason",
     TxBytes => "tx_bytes",
     RxBytes => "rx_bytes",
+    Learned => "learned",
+    AgeSeconds => "age_seconds",
+    StateSeconds => "state_seconds",
     Count => "count",
     Where => "where",
 }
@@ -120,6 +123,13 @@ pub fn added(kind: Kind) -> &'static [Field] {
             Field::Reason,
             Field::TxBytes,
             Field::RxBytes,
+        ],
+        Kind::Snapshot => &[
+            Field::Learned,
+            Field::Old,
+            Field::New,
+            Field::AgeSeconds,
+            Field::StateSeconds,
         ],
         Kind::Lost => &[Field::Count, Field::Where],
     }
@@ -254,6 +264,11 @@ impl What {
             (Self::End { reason, .. }, Field::Reason) => Value::Word(reason.word()),
             (Self::End { bytes, .. }, Field::TxBytes) => number(bytes.map(|bytes| bytes.sent)),
             (Self::End { bytes, .. }, Field::RxBytes) => number(bytes.map(|bytes| bytes.received)),
+            (Self::Snapshot { learned, .. }, Field::Learned) => Value::Word(learned.word()),
+            (Self::Snapshot { old, .. }, Field::Old) => Value::Word(state_word(*old)),
+            (Self::Snapshot { new, .. }, Field::New) => Value::Word(state_word(*new)),
+            (Self::Snapshot { age_ns, .. }, Field::AgeSeconds) => seconds(*age_ns),
+            (Self::Snapshot { in_state_ns, .. }, Field::StateSeconds) => seconds(*in_state_ns),
             (Self::Lost { count, .. }, Field::Count) => Value::Number(*count),
             (Self::Lost { place, .. }, Field::Where) => Value::Word(place.word()),
             _ => Value::Null,
@@ -275,6 +290,10 @@ fn text<'a>(text: Option<impl Into<Cow<'a, str>>>) -> Value<'a> {
 
 fn micros(ns: Option<u64>) -> Value<'static> {
     number(ns.map(|ns| ns / 1_000))
+}
+
+fn seconds(ns: Option<u64>) -> Value<'static> {
+    number(ns.map(|ns| ns / 1_000_000_000))
 }
 
 /// A key that does not exist.
@@ -312,7 +331,7 @@ pub fn records(kind: Kind) -> &'static [EventKind] {
         Kind::State => &[EventKind::State],
         Kind::Close => &[EventKind::Close],
         Kind::End => &[EventKind::Destroy],
-        Kind::Lost => &[],
+        Kind::Snapshot | Kind::Lost => &[],
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
     decode::decode,
     event::Event,
     probe::counters::Counters,
-    process::{Details, read_comm, read_details},
+    process::{Ask, read_comm},
     select::Select,
     sequence::Sequence,
     sink::{Report, Sink, life},
@@ -20,17 +20,6 @@ use crate::{
     summary::Summary,
     table::SocketTable,
 };
-
-/// What to ask `/proc` about processes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ask {
-    /// Nothing: the processes of a recording are long gone.
-    Nothing,
-    /// The name of those that the kernel side could not tell of.
-    Names,
-    /// That, and which control group and container each is in.
-    Details,
-}
 
 /// From records to rows.
 pub struct Pipeline {
@@ -52,6 +41,8 @@ pub struct Pipeline {
     rows: u64,
     /// No more rows than this.
     pub most: u64,
+    /// Is what the first snapshot finds told, or only taken in?
+    pub tells_open: bool,
     changes: Vec<Change>,
 }
 
@@ -73,6 +64,7 @@ impl Pipeline {
             last_ns: clock.began_ns,
             rows: 0,
             most: u64::MAX,
+            tells_open: false,
             changes: Vec::new(),
         }
     }
@@ -93,7 +85,22 @@ impl Pipeline {
                     }
                 }
                 self.keep(item)?;
-                self.table.adopt(adopted);
+                let mut changes = std::mem::take(&mut self.changes);
+                self.table.adopt(adopted, &mut changes);
+                self.learned(changes)
+            }
+            Item::SnapshotBegins(mono_ns) => {
+                self.keep(item)?;
+                self.last_ns = self.last_ns.max(*mono_ns);
+                self.table.snapshot_begins(*mono_ns);
+                Ok(())
+            }
+            Item::SnapshotEnds { whole } => {
+                self.keep(item)?;
+                let mut changes = std::mem::take(&mut self.changes);
+                self.table.snapshot_ends(*whole, &mut changes);
+                self.learned(changes)?;
+                self.tells_open = true;
                 Ok(())
             }
             Item::Process(described) => {
@@ -140,12 +147,39 @@ impl Pipeline {
         self.rows >= self.most
     }
 
+    /// What the records add up to.
+    pub fn table(&self) -> &SocketTable {
+        &self.table
+    }
+
+    /// A table of at most so many sockets, instead of the one that there is.
+    pub fn limit(&mut self, most: usize) {
+        self.table = SocketTable::new(most);
+    }
+
     /// The summary for people.
     pub fn summary_text(&self) -> String {
         let elapsed = self.last_ns.saturating_sub(self.clock.began_ns);
         let mut text = self
             .summary
             .text(elapsed, self.table.len(), self.counters.as_ref());
+        let corrected: Vec<_> = self
+            .table
+            .corrections()
+            .iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|(learned, count)| format!("{} {count}", learned.word()))
+            .collect();
+        if !corrected.is_empty() {
+            _ = write!(text, "\nsnapshots corrected: {}", corrected.join(", "));
+        }
+        if self.table.untracked() > 0 {
+            _ = write!(
+                text,
+                "\nnot tracked for want of room: {} (a larger --max-sockets helps)",
+                self.table.untracked()
+            );
+        }
         if self.undecodable > 0 {
             _ = write!(text, "\n{} records made no sense", self.undecodable);
         }
@@ -168,10 +202,7 @@ impl Pipeline {
         self.keep(&Item::Record(bytes))?;
         let mut changes = std::mem::take(&mut self.changes);
         self.table.apply(&event, &mut changes);
-        let result = changes.iter().try_for_each(|change| self.show(change));
-        changes.clear();
-        self.changes = changes;
-        result?;
+        self.show_all(changes)?;
         match event {
             Event::Process(_) if self.ask == Ask::Details => self.look_up(header.tgid),
             Event::Fork(fork) => {
@@ -194,10 +225,7 @@ impl Pipeline {
         self.take(&Item::Process(Described {
             pid,
             comm: if known { None } else { read_comm(pid) },
-            details: match self.ask {
-                Ask::Details => read_details(pid),
-                Ask::Names | Ask::Nothing => Details::default(),
-            },
+            details: self.ask.details(pid),
         }))
     }
 
@@ -216,7 +244,12 @@ impl Pipeline {
     /// Losses that leave no gap have no place but the time at which they were noticed.
     fn counted(&mut self, counters: &Counters) -> io::Result<()> {
         self.last_ns = self.last_ns.max(counters.mono_ns);
+        self.table.passes(self.last_ns);
         let before = self.counters.replace(*counters).unwrap_or_default();
+        if counters.lost_ring > before.lost_ring {
+            // The gap shows when the next record comes, and that can take a while.
+            self.table.lost(counters.mono_ns);
+        }
         let news = [
             (
                 Place::Map,
@@ -236,6 +269,7 @@ impl Pipeline {
     }
 
     fn lost(&mut self, count: u64, place: Place, mono_ns: u64) -> io::Result<()> {
+        self.table.lost(mono_ns);
         self.show(&Change {
             mono_ns,
             socket: View::default(),
@@ -244,6 +278,23 @@ impl Pipeline {
             fd: None,
             what: What::Lost { count, place },
         })
+    }
+
+    /// What a snapshot taught. What was open before anything was traced is only told if it was
+    /// asked for.
+    fn learned(&mut self, mut changes: Vec<Change>) -> io::Result<()> {
+        if !self.tells_open {
+            changes.clear();
+        }
+        self.show_all(changes)
+    }
+
+    /// Shows what changed; the list is used again.
+    fn show_all(&mut self, mut changes: Vec<Change>) -> io::Result<()> {
+        let result = changes.iter().try_for_each(|change| self.show(change));
+        changes.clear();
+        self.changes = changes;
+        result
     }
 
     fn show(&mut self, change: &Change) -> io::Result<()> {

@@ -63,6 +63,32 @@ pub struct Details {
     pub container: Option<String>,
 }
 
+/// What to ask `/proc` about processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// Nothing: those of a recording are long gone.
+    Nothing,
+    /// The name of those that the kernel side could not tell of.
+    Names,
+    /// That, and which control group and container each is in.
+    Details,
+}
+
+impl Ask {
+    /// Is the name asked for?
+    pub fn name(self) -> bool {
+        self != Self::Nothing
+    }
+
+    /// The details, if they are asked for.
+    pub fn details(self, pid: u32) -> Details {
+        match self {
+            Self::Details => read_details(pid),
+            Self::Names | Self::Nothing => Details::default(),
+        }
+    }
+}
+
 /// Reads what `/proc` says of a process.
 pub fn read_details(pid: u32) -> Details {
     fs::read_to_string(format!("/proc/{pid}/cgroup"))

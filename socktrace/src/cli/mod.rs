@@ -17,6 +17,7 @@ use crate::{
     probe::AttachMode,
     select::Condition,
     sink::{Format, Times},
+    table::MOST_SOCKETS,
 };
 
 /// Follows every TCP socket on a Linux machine from birth to death with eBPF
@@ -297,6 +298,13 @@ pub struct Live {
     /// Size of the ring buffer between kernel and user space, in KiB; a power of two
     #[arg(long, value_name = "KIB", default_value_t = 8192, value_parser = ring_size)]
     pub ring_size: u32,
+    /// How often to compare what was told with what is there (0s: never; after a loss it is done
+    /// soon, and it takes at most 2% of one CPU)
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    pub reconcile: Duration,
+    /// Keep track of at most this many sockets; about 250 bytes each
+    #[arg(long, value_name = "N", default_value_t = MOST_SOCKETS)]
+    pub max_sockets: usize,
     /// Which attach points may be used
     #[arg(long, value_name = "MODE", value_enum, default_value_t, hide = true)]
     pub attach: AttachMode,

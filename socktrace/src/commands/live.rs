@@ -9,12 +9,17 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep},
 };
 
-use super::{adopt::adopt, child::Child, finish, tell};
+use super::{
+    child::Child,
+    finish,
+    snapshots::{Snapshots, Step},
+    tell,
+};
 use crate::{
     cli::{Live, Run},
     clock::Clock,
     failure::{FAILURE, Failure, INTERRUPTED},
-    pipeline::{Ask, Pipeline},
+    pipeline::Pipeline,
     probe::{
         Plan, Probes,
         check::{Grade, privileges::pid_namespace},
@@ -22,6 +27,7 @@ use crate::{
         losses,
         preflight::preflight,
     },
+    process::Ask,
     source::{Item, ringbuf::Ring},
 };
 
@@ -61,43 +67,52 @@ pub(super) fn run(
             .kernel_log
             .then(|| kernel_log(&mut probes))
             .transpose()?;
+        pipeline.limit(live.max_sockets);
+        let every = Some(live.reconcile).filter(|every| !every.is_zero());
+        let mut snapshots = Snapshots::new(&probes, &plan, every);
+        pipeline.tells_open = plan.pids.is_some();
         if child.is_none() {
-            adopt(&mut probes, &plan, &mut pipeline)?;
+            snapshots.first(&mut probes, &plan, &mut pipeline).await?;
         }
         let mut status = 0;
-        let stop = Stop {
+        let run = Listening {
             log,
             after: live.duration,
+            plan: &plan,
+            ring: &mut ring,
+            pipeline: &mut pipeline,
+            probes: &mut probes,
+            snapshots,
         };
-        let outcome = stop
-            .listen(
-                &mut ring,
-                &mut pipeline,
-                &mut probes,
-                child.as_mut(),
-                &mut status,
-            )
+        let outcome = run
+            .listen(child.as_mut(), &mut status)
             .await
             .and_then(|()| pipeline.finish(probes.counters().ok().as_ref()));
         finish(outcome, &pipeline, status)
     })
 }
 
-/// When to stop, and what to look after until then.
-struct Stop {
+/// What the loop looks after.
+struct Listening<'a> {
     log: Option<EbpfLogger<&'static StderrLog>>,
     after: Option<Duration>,
+    plan: &'a Plan,
+    ring: &'a mut Ring,
+    pipeline: &'a mut Pipeline,
+    probes: &'a mut Probes,
+    snapshots: Snapshots,
 }
 
-impl Stop {
-    async fn listen(
-        mut self,
-        ring: &mut Ring,
-        pipeline: &mut Pipeline,
-        probes: &mut Probes,
-        mut child: Option<&mut Child>,
-        status: &mut u8,
-    ) -> io::Result<()> {
+/// What woke the loop.
+enum Woken {
+    Records,
+    Counters,
+    Snapshot(Step),
+    Stop,
+}
+
+impl Listening<'_> {
+    async fn listen(mut self, mut child: Option<&mut Child>, status: &mut u8) -> io::Result<()> {
         exit_on_second_interrupt();
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
@@ -110,23 +125,37 @@ impl Stop {
             None => tell("following TCP sockets; Ctrl-C ends with a summary"),
         }
         let mut stopping = false;
-        while !stopping && !pipeline.is_full() {
-            tokio::select! {
-                ready = ring.ready() => ready?,
-                _ = counting.tick() => pipeline.take(&counters(probes))?,
-                () = &mut timeout => stopping = true,
-                _ = interrupt.recv() => stopping = true,
-                _ = terminate.recv() => stopping = true,
+        while !stopping && !self.pipeline.is_full() {
+            let hurry = !self.pipeline.table().is_repaired();
+            let woken = tokio::select! {
+                ready = self.ring.ready() => ready.map(|()| Woken::Records)?,
+                _ = counting.tick() => Woken::Counters,
+                step = self.snapshots.next(hurry) => Woken::Snapshot(step),
+                () = &mut timeout => Woken::Stop,
+                _ = interrupt.recv() => Woken::Stop,
+                _ = terminate.recv() => Woken::Stop,
                 code = wait(child.as_deref_mut()) => {
                     *status = code?;
-                    stopping = true;
+                    Woken::Stop
                 }
-            }
+            };
+            stopping = matches!(woken, Woken::Stop);
             if stopping {
                 // First, so that what is drained is all there will be and the books are closed.
-                probes.detach();
+                self.probes.detach();
             }
-            drain(ring, pipeline, stopping)?;
+            // A snapshot is compared with a table that knows all that was told before it.
+            let all = matches!(woken, Woken::Stop | Woken::Snapshot(_));
+            drain(self.ring, self.pipeline, all)?;
+            match woken {
+                Woken::Counters => self.pipeline.take(&counters(self.probes))?,
+                Woken::Snapshot(Step::Begin) => self.snapshots.begin(self.pipeline)?,
+                Woken::Snapshot(Step::Take(taken)) => {
+                    self.snapshots
+                        .take(taken, self.probes, self.plan, self.pipeline)?;
+                }
+                Woken::Records | Woken::Stop => {}
+            }
             if let Some(log) = &mut self.log {
                 log.flush();
             }

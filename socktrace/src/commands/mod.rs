@@ -1,6 +1,5 @@
 //! One file for each command.
 
-mod adopt;
 mod child;
 mod doctor;
 mod generate;
@@ -8,6 +7,7 @@ mod live;
 mod record;
 mod replay;
 mod selection;
+mod snapshots;
 mod sockets;
 mod trace;
 

@@ -6,6 +6,7 @@ use crate::{
     failure::{FAILURE, Failure},
     inventory::{self, Want},
     probe::offsets,
+    process::Ask,
     sink::sockets::{sort, write_json, write_table},
     source::snapshot::Protocol,
 };
@@ -15,7 +16,8 @@ pub(super) fn sockets(args: &Sockets) -> Result<u8, Failure> {
     let details = args.output != SocketsFormat::Table || !want.containers.is_empty();
     // Without them descriptors are read from /proc, which every user may for his own processes.
     let types = offsets::read().ok();
-    let mut listed = inventory::list(&want, types.as_ref(), details)
+    let ask = if details { Ask::Details } else { Ask::Names };
+    let mut listed = inventory::list(&want, types.as_ref(), ask)
         .map_err(|error| Failure::new(FAILURE, format!("sockets cannot be listed: {error}")))?;
     listed.notes.iter().for_each(tell);
     sort(&mut listed.rows);

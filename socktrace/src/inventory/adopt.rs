@@ -4,30 +4,36 @@ use std::net::IpAddr;
 
 use socktrace_common::socket::{FAMILY_IPV4, FAMILY_IPV6, PROTO_TCP, SocketInfo, TcpState};
 
-use super::Row;
+use super::{
+    Row,
+    row::{Age, NS_A_MS},
+};
 use crate::{
     change::Role,
     endpoint::{Endpoint, Family},
     source::{
         Adopted,
-        snapshot::{Protocol, State},
+        snapshot::{Protocol, State, Timer},
     },
 };
 
 impl Row {
-    /// As the table takes it over: a full TCP socket. Others make no events.
-    pub fn adopted(&self) -> Option<Adopted> {
+    /// As the table takes it over: a TCP socket, or what is left of one. `now` is when it was seen,
+    /// `CLOCK_MONOTONIC`, nanoseconds.
+    pub fn adopted(&self, now: u64) -> Option<Adopted> {
         let found = &self.found;
         let state = match found.state {
             State::Tcp(state) => state,
             State::BoundInactive => TcpState::Close,
             State::Request => return None,
         };
-        if found.protocol != Protocol::Tcp || found.is_minisock() || found.cookie == 0 {
+        if found.protocol != Protocol::Tcp || found.cookie == 0 {
             return None;
         }
         let (lport, rport) = (found.local.port, found.remote.port);
         let holders = self.holders.iter();
+        let before = |age: Option<Age>| now.saturating_sub(age.map_or(0, Age::ns));
+        let until = |timer: Timer| now + u64::from(timer.expires_ms) * NS_A_MS;
         Some(Adopted {
             socket: SocketInfo {
                 id: found.cookie,
@@ -48,6 +54,9 @@ impl Row {
                 .filter_map(|it| Some((it.process.pid, i32::try_from(it.fd).ok()?)))
                 .collect(),
             served: self.role == Role::Server,
+            born_ns: before(self.age()),
+            state_since_ns: before(self.in_state()),
+            until_ns: found.timer.filter(|_| found.is_minisock()).map(until),
         })
     }
 }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     probe::offsets::KernelTypes,
-    process::{Details, Process, read_comm, read_details},
+    process::{Ask, Process, read_comm},
     source::snapshot::{
         Buffer, Detail, DiagError, Extras, Found, Held, Holder, Holders, Namespaces, Protocols,
         Query, State,
@@ -30,9 +30,15 @@ pub struct Listed {
 }
 
 /// Lists what is open and wanted. `types` lets the kernel list descriptors; without, `/proc` does.
-pub fn list(want: &Want, types: Option<&KernelTypes>, details: bool) -> io::Result<Listed> {
+pub fn list(want: &Want, types: Option<&KernelTypes>, ask: Ask) -> io::Result<Listed> {
+    let mut holders = types.map_or_else(Holders::from_proc, Holders::new);
+    list_with(&mut holders, want, ask)
+}
+
+/// The same with a way to list descriptors that is used again.
+pub fn list_with(holders: &mut Holders, want: &Want, ask: Ask) -> io::Result<Listed> {
     let mut listed = Listed::default();
-    let held = held(types, &mut listed.notes)?;
+    let held = held(holders, &mut listed.notes)?;
     let mut namespaces = Namespaces::new();
     namespaces.refresh(held.iter().filter_map(Holder::lead))?;
     let mut found = Vec::new();
@@ -43,7 +49,7 @@ pub fn list(want: &Want, types: Option<&KernelTypes>, details: bool) -> io::Resu
             .notes
             .push(format!("namespace {inum} is not listed: {reason}"));
     }
-    let mut people = People::new(held, details);
+    let mut people = People::new(held, ask);
     let listeners = listeners(&found);
     for found in found {
         let class = Class::of(&found, &people.inodes);
@@ -61,9 +67,8 @@ pub fn list(want: &Want, types: Option<&KernelTypes>, details: bool) -> io::Resu
 }
 
 /// Every descriptor of a socket.
-fn held(types: Option<&KernelTypes>, notes: &mut Vec<String>) -> io::Result<Vec<Holder>> {
+fn held(holders: &mut Holders, notes: &mut Vec<String>) -> io::Result<Vec<Holder>> {
     let mut held = Vec::new();
-    let mut holders = types.map_or_else(Holders::from_proc, Holders::new);
     let walked = holders.each(|holder| {
         if matches!(holder.held, Held::Socket(_)) {
             held.push(holder);
@@ -129,16 +134,16 @@ struct People {
     by_inode: HashMap<u32, Vec<Holder>>,
     inodes: Inodes,
     processes: HashMap<u32, Arc<Process>>,
-    details: bool,
+    ask: Ask,
 }
 
 impl People {
-    fn new(held: Vec<Holder>, details: bool) -> Self {
+    fn new(held: Vec<Holder>, ask: Ask) -> Self {
         let mut people = Self {
             by_inode: HashMap::new(),
             inodes: Inodes::default(),
             processes: HashMap::new(),
-            details,
+            ask,
         };
         for holder in held {
             people.inodes.insert(holder.inode);
@@ -195,16 +200,12 @@ impl People {
     }
 
     fn process(&mut self, pid: u32) -> Arc<Process> {
-        let details = self.details;
+        let ask = self.ask;
         Arc::clone(self.processes.entry(pid).or_insert_with(|| {
             Arc::new(Process {
                 pid,
-                comm: read_comm(pid),
-                details: if details {
-                    read_details(pid)
-                } else {
-                    Details::default()
-                },
+                comm: ask.name().then(|| read_comm(pid)).flatten(),
+                details: ask.details(pid),
             })
         }))
     }

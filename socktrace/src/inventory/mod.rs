@@ -6,7 +6,7 @@ mod row;
 mod want;
 
 pub use self::{
-    list::{Listed, list},
+    list::{Listed, list, list_with},
     row::{Age, Holding, Row},
     want::{Expression, Want, one_of, state_name},
 };

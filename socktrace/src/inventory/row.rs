@@ -41,6 +41,16 @@ pub struct Holding {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Age(pub u32);
 
+/// Nanoseconds in a millisecond.
+pub(super) const NS_A_MS: u64 = 1_000_000;
+
+impl Age {
+    /// In nanoseconds.
+    pub fn ns(self) -> u64 {
+        u64::from(self.0) * NS_A_MS
+    }
+}
+
 /// Ports on which somebody listens: namespace and port.
 pub(super) type Listeners = HashSet<(u32, u16)>;
 

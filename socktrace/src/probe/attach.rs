@@ -4,7 +4,7 @@ use std::{fs::File, io, path::PathBuf};
 
 use aya::{
     Btf, Ebpf, EbpfError, EbpfLoader, include_bytes_aligned,
-    maps::{HashMap, MapData, MapError, RingBuf},
+    maps::{MapData, MapError, RingBuf},
     programs::{BtfTracePoint, CgroupAttachMode, CgroupSock, Program, ProgramError, TracePoint},
 };
 use socktrace_common::config::{Config, HAVE_COOKIE};
@@ -126,24 +126,6 @@ impl Probes {
                 name: "EVENTS".into(),
             })?;
         Ok(RingBuf::try_from(map)?)
-    }
-
-    /// Has the kernel side follow a socket that was there first, and the children of a listener.
-    /// Where a map is full, what cannot be followed is counted when it shows up.
-    pub fn follow(&mut self, cookie: u64, listens_at: Option<(u32, u16)>) {
-        if let Some(map) = self.ebpf.map_mut("SOCKETS")
-            && let Ok(mut sockets) = HashMap::<_, u64, u8>::try_from(map)
-        {
-            sockets.insert(cookie, 1, 0).unwrap_or_default();
-        }
-        if let Some((netns, port)) = listens_at
-            && let Some(map) = self.ebpf.map_mut("LISTENERS")
-            && let Ok(mut listeners) = HashMap::<_, u64, u64>::try_from(map)
-        {
-            let key = u64::from(netns) << 32 | u64::from(port);
-            let before = listeners.get(&key, 0).unwrap_or_default();
-            listeners.insert(key, before + 1, 0).unwrap_or_default();
-        }
     }
 
     /// Detaches every hook. What they counted and wrote stays.

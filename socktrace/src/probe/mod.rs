@@ -6,6 +6,7 @@ pub mod catalog;
 pub mod check;
 pub mod counters;
 pub mod environment;
+mod follow;
 mod hook_error;
 pub mod iterator;
 pub mod losses;

@@ -9,7 +9,7 @@ use anstyle::{AnsiColor, Style};
 
 use super::{Sink, Times};
 use crate::{
-    change::{Change, Endpoint, What, state_word},
+    change::{Change, Endpoint, Learned, What, state_word},
     clock::Clock,
     errno,
     field::{Field, printable},
@@ -206,10 +206,33 @@ fn detail(change: &Change) -> String {
             }
             text
         }
+        What::Snapshot {
+            learned,
+            old,
+            new,
+            in_state_ns,
+            ..
+        } => {
+            let mut text = match learned {
+                Learned::Open => format!("open: {}", state_word(*new)),
+                Learned::Gone => format!("gone: was {}", state_word(*old)),
+                Learned::State => format!("{}, was {}", state_word(*new), state_word(*old)),
+                Learned::Address | Learned::Owner | Learned::Holders | Learned::TimeWait => {
+                    format!("{} learned", learned.word())
+                }
+            };
+            if let (Learned::Open, Some(ns @ SECOND..)) = (learned, in_state_ns) {
+                _ = write!(text, " for at least {}", duration(*ns));
+            }
+            text
+        }
         What::Lost { .. } => String::new(),
     };
     text + &by
 }
+
+/// Nanoseconds.
+const SECOND: u64 = 1_000_000_000;
 
 /// Words need no clock.
 const NO_CLOCK: Clock = Clock {
@@ -237,9 +260,11 @@ fn style(what: &What) -> Style {
         What::State { .. } => return Style::new().dimmed(),
         What::Connect { .. } | What::Accept { .. } => AnsiColor::Green,
         What::Close { .. } | What::End { .. } => AnsiColor::Yellow,
-        What::Socket { .. } | What::Bind { .. } | What::Listen { .. } | What::Lost { .. } => {
-            AnsiColor::Cyan
-        }
+        What::Socket { .. }
+        | What::Bind { .. }
+        | What::Listen { .. }
+        | What::Snapshot { .. }
+        | What::Lost { .. } => AnsiColor::Cyan,
     };
     color.on_default()
 }

@@ -19,8 +19,15 @@ pub enum Item<'a> {
     Record(&'a [u8]),
     /// What `/proc` said of a process.
     Process(Described),
-    /// A socket that was there first.
+    /// A snapshot begins: `CLOCK_MONOTONIC`, nanoseconds.
+    SnapshotBegins(u64),
+    /// A socket that a snapshot found.
     Adopted(Adopted),
+    /// The snapshot has shown everything, or if not `whole` only what it could.
+    SnapshotEnds {
+        /// Whatever it did not show is not there.
+        whole: bool,
+    },
     /// A batch is over.
     Settle,
     /// What the kernel side counted so far.
@@ -36,6 +43,12 @@ pub struct Adopted {
     pub holders: Vec<(u32, i32)>,
     /// Somebody listens on its port.
     pub served: bool,
+    /// It was there at this time, and maybe before: `CLOCK_MONOTONIC`, nanoseconds.
+    pub born_ns: u64,
+    /// It has been in its state since this time, and maybe longer; likewise.
+    pub state_since_ns: u64,
+    /// It is a minisock, which keeps its port until then; likewise.
+    pub until_ns: Option<u64>,
 }
 
 /// What `/proc` said of a process.

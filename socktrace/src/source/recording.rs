@@ -24,7 +24,9 @@ const LONGEST: usize = 1 << 20;
 const HEADER: u8 = b'H';
 const RECORD: u8 = b'R';
 const PROCESS: u8 = b'P';
+const SNAPSHOT_BEGINS: u8 = b'B';
 const ADOPTED: u8 = b'A';
+const SNAPSHOT_ENDS: u8 = b'E';
 const SETTLE: u8 = b'S';
 const COUNTERS: u8 = b'C';
 const LAST: u8 = b'Z';
@@ -81,12 +83,30 @@ struct ProcessFrame {
     details: Details,
 }
 
-/// What is said of a socket that was there first, as JSON.
+/// What a snapshot says of a socket, as JSON.
 #[derive(Serialize, Deserialize)]
 struct AdoptedFrame {
     socket: Vec<u8>,
     holders: Vec<(u32, i32)>,
     served: bool,
+    #[serde(default)]
+    born_ns: u64,
+    #[serde(default)]
+    state_since_ns: u64,
+    #[serde(default)]
+    until_ns: Option<u64>,
+}
+
+/// The beginning of a snapshot, as JSON.
+#[derive(Serialize, Deserialize)]
+struct BeginsFrame {
+    mono_ns: u64,
+}
+
+/// The end of a snapshot, as JSON.
+#[derive(Serialize, Deserialize)]
+struct EndsFrame {
+    whole: bool,
 }
 
 impl<W: Write> Writer<W> {
@@ -119,8 +139,15 @@ impl<W: Write> Writer<W> {
                     socket: adopted.socket.as_bytes().to_vec(),
                     holders: adopted.holders.clone(),
                     served: adopted.served,
+                    born_ns: adopted.born_ns,
+                    state_since_ns: adopted.state_since_ns,
+                    until_ns: adopted.until_ns,
                 },
             ),
+            Item::SnapshotBegins(mono_ns) => {
+                self.json(SNAPSHOT_BEGINS, &BeginsFrame { mono_ns: *mono_ns })
+            }
+            Item::SnapshotEnds { whole } => self.json(SNAPSHOT_ENDS, &EndsFrame { whole: *whole }),
             Item::Process(described) => self.json(
                 PROCESS,
                 &ProcessFrame {
@@ -211,7 +238,18 @@ impl<R: Read> Reader<R> {
                         .map_err(|_| damaged(at, "a socket that is none"))?,
                     holders: frame.holders,
                     served: frame.served,
+                    born_ns: frame.born_ns,
+                    state_since_ns: frame.state_since_ns,
+                    until_ns: frame.until_ns,
                 })
+            }
+            SNAPSHOT_BEGINS => {
+                let frame: BeginsFrame = self.json(at)?;
+                Item::SnapshotBegins(frame.mono_ns)
+            }
+            SNAPSHOT_ENDS => {
+                let frame: EndsFrame = self.json(at)?;
+                Item::SnapshotEnds { whole: frame.whole }
             }
             PROCESS => {
                 let frame: ProcessFrame = self.json(at)?;

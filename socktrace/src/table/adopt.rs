@@ -1,32 +1,152 @@
-//! Sockets that were there before any event could tell of them.
+//! What a snapshot shows: sockets that no event told of, and what events left wrong.
 
-use socktrace_common::socket::TcpState::Listen;
+use socktrace_common::socket::TcpState::{self, Close, Listen, TimeWait};
 
-use super::{SocketTable, socket::Socket};
-use crate::{change::Role, source::Adopted};
+use super::{
+    SocketTable,
+    socket::{Holder, Socket},
+};
+use crate::{
+    change::{Change, Learned, Role, What},
+    source::Adopted,
+};
 
 impl SocketTable {
-    /// Takes in a socket that a snapshot found. What events told of it already stands.
+    /// Takes in what a snapshot found, and appends what was news. What events told of a socket
+    /// since the snapshot began stands: they are newer.
     ///
-    /// Call it before the events that came while the snapshot was taken: they then find the socket
-    /// as it was, whether they are older or newer than its row.
-    pub fn adopt(&mut self, adopted: &Adopted) {
+    /// The first snapshot goes here before the events that came while it was taken: they then find
+    /// the socket as it was, whether they are older or newer than its row. Later ones go here after
+    /// them: the table knows more by then than the snapshot.
+    pub fn adopt(&mut self, adopted: &Adopted, changes: &mut Vec<Change>) {
         let id = adopted.socket.id;
-        if id == 0 || self.sockets.contains_key(&id) {
+        let ended = |pass: &super::Pass| pass.ended.contains(&id);
+        if id == 0 || self.pass.as_ref().is_some_and(ended) {
             return;
         }
+        if let Some(until_ns) = adopted.until_ns {
+            let news = self.time_waits.sight(&adopted.socket, until_ns);
+            self.count(Learned::TimeWait, u64::from(news));
+            return;
+        }
+        match self.sockets.get_mut(id) {
+            None => self.take_in(adopted, changes),
+            Some(socket) => {
+                socket.flags.sighted = true;
+                if !socket.flags.touched {
+                    self.correct(adopted, changes);
+                }
+            }
+        }
+    }
+
+    /// A socket of which nothing was known.
+    fn take_in(&mut self, adopted: &Adopted, changes: &mut Vec<Change>) {
         let mut socket = Socket::new(&adopted.socket);
-        socket.role = match (socket.state, adopted.served) {
-            (Listen, _) => Role::Listener,
-            (_, true) => Role::Server,
-            (_, false) => Role::Unknown,
+        socket.flags.sighted = true;
+        socket.older_than(adopted.born_ns, adopted.state_since_ns);
+        socket.role = role(adopted);
+        let (id, state) = (socket.id(), socket.state);
+        self.keep(socket);
+        self.hand_over(adopted);
+        self.learned(id, Learned::Open, state, changes);
+    }
+
+    /// A socket that events told of, but nothing since the snapshot began: the snapshot is right.
+    fn correct(&mut self, adopted: &Adopted, changes: &mut Vec<Change>) {
+        let id = adopted.socket.id;
+        let Some(socket) = self.sockets.get_mut(id) else {
+            return;
+        };
+        let before = socket.state;
+        let state = TcpState::from_number(adopted.socket.state).unwrap_or(Close);
+        let (lport, rport) = (socket.info().lport, socket.info().rport);
+        socket.update(&adopted.socket);
+        socket.flags.touched = false;
+        if socket.role == Role::Unknown {
+            socket.role = role(adopted);
+        }
+        // A socket whose connection is over is in CLOSE, whatever has become of its port.
+        if before != state && !(before == TimeWait && state == Close) {
+            socket.enter(state, adopted.state_since_ns.max(1));
+            socket.flags.longer = true;
+            self.learned(id, Learned::State, before, changes);
+        }
+        let ports = (adopted.socket.lport, adopted.socket.rport);
+        if (ports.0 != 0 && ports.0 != lport) || (ports.1 != 0 && ports.1 != rport) {
+            self.learned(id, Learned::Address, state, changes);
+        }
+        let unowned = |socket: &Socket| socket.owner.is_none();
+        let had_no_owner = self.sockets.get(id).is_some_and(unowned);
+        if self.hand_over(adopted) {
+            self.count(Learned::Holders, 1);
+        }
+        if had_no_owner && !adopted.holders.is_empty() {
+            self.learned(id, Learned::Owner, state, changes);
+        }
+    }
+
+    /// Whoever the snapshot says holds the socket, and nobody else; says whether that was news.
+    fn hand_over(&mut self, adopted: &Adopted) -> bool {
+        let id = adopted.socket.id;
+        let Some(socket) = self.sockets.get_mut(id) else {
+            return false;
         };
         if let Some(&(pid, fd)) = adopted.holders.first() {
             socket.adopt(&self.processes.get(pid), fd);
         }
-        self.sockets.insert(id, socket);
-        for &(pid, fd) in &adopted.holders {
-            self.hold(pid, fd, id);
+        let holders = adopted.holders.iter().map(|&(pid, fd)| Holder { pid, fd });
+        let same = socket.holders.len() == adopted.holders.len()
+            && holders
+                .clone()
+                .all(|holder| socket.holders.contains(&holder));
+        if same {
+            return false;
         }
+        for holder in std::mem::take(&mut socket.holders) {
+            self.holders.release(holder.pid, holder.fd);
+        }
+        for holder in holders {
+            self.hold(holder.pid, holder.fd, id);
+        }
+        true
+    }
+
+    /// Tells what a snapshot taught, and counts it. `old` is the state before.
+    pub(super) fn learned(
+        &mut self,
+        id: u64,
+        learned: Learned,
+        old: TcpState,
+        changes: &mut Vec<Change>,
+    ) {
+        self.count(learned, 1);
+        let (Some(socket), Some(pass)) = (self.sockets.get(id), &self.pass) else {
+            return;
+        };
+        let now = pass.began_ns;
+        changes.push(Change {
+            mono_ns: now,
+            socket: socket.view(),
+            actor: None,
+            tid: None,
+            fd: socket.fd(),
+            what: What::Snapshot {
+                learned,
+                old,
+                new: socket.state,
+                age_ns: socket.age_ns(now),
+                in_state_ns: socket.in_state_ns(now),
+            },
+        });
+    }
+}
+
+/// Its part in the connection: known from listeners, never from the size of a port.
+fn role(adopted: &Adopted) -> Role {
+    match TcpState::from_number(adopted.socket.state) {
+        Some(Listen) => Role::Listener,
+        _ if adopted.served => Role::Server,
+        _ => Role::Unknown,
     }
 }

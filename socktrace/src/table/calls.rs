@@ -8,17 +8,16 @@ use socktrace_common::{
 use super::{
     SocketTable,
     connect::{self, Told},
-    socket::{Socket, cookie},
+    socket::cookie,
 };
 use crate::change::{By, Change, Role, What};
 
 impl SocketTable {
     pub(super) fn socket_created(&mut self, event: &SocketEvent, changes: &mut Vec<Change>) {
         let (header, info) = (&event.header, &event.socket);
-        if info.id != 0 {
-            let mut socket = Socket::born(info, header.mono_ns);
-            socket.own(&self.processes.get(header.tgid), Some(event.fd));
-            self.sockets.insert(info.id, socket);
+        let process = self.processes.get(header.tgid);
+        if let Some(socket) = self.begin(info, header.mono_ns) {
+            socket.own_exactly(&process, Some(event.fd));
             self.hold(header.tgid, event.fd, info.id);
         }
         let what = What::Socket {
@@ -48,11 +47,11 @@ impl SocketTable {
         let (header, info) = (&event.header, &event.socket);
         let established = self
             .sockets
-            .get(&info.id)
+            .get(info.id)
             .is_some_and(|socket| socket.state == Established);
         self.own(header, info, event.fd);
         let target = target(event);
-        let told = match self.sockets.get_mut(&info.id) {
+        let told = match self.sockets.get_mut(info.id) {
             Some(socket) => {
                 let told =
                     connect::returned(&mut socket.attempt, header.mono_ns, established, event.ret);
@@ -79,15 +78,16 @@ impl SocketTable {
 
     pub(super) fn accepted(&mut self, event: &AcceptEvent, changes: &mut Vec<Change>) {
         let (header, info) = (&event.header, &event.socket);
-        self.own(header, info, event.fd);
-        self.hold(header.tgid, event.fd, info.id);
+        let process = self.processes.get(header.tgid);
         let mut queued_ns = None;
-        if let Some(socket) = self.sockets.get_mut(&info.id) {
+        if let Some(socket) = self.socket(info) {
+            socket.own_exactly(&process, Some(event.fd));
             socket.role = Role::Server;
             // With TCP Fast Open it is in the queue before it is established.
-            let queued = socket.established.or(socket.born);
+            let queued = socket.established().or(socket.birth());
             queued_ns = queued.map(|since| header.mono_ns.saturating_sub(since));
         }
+        self.hold(header.tgid, event.fd, info.id);
         let what = What::Accept {
             queued_ns,
             listener: cookie(event.listener),

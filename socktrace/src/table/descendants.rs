@@ -23,7 +23,8 @@ impl SocketTable {
             return;
         }
         for (fd, id) in self.holders.fork(event.header.tgid, event.child) {
-            if let Some(socket) = self.sockets.get_mut(&id) {
+            if let Some(socket) = self.sockets.get_mut(id) {
+                socket.flags.touched = true;
                 socket.holders.push(super::Holder {
                     pid: event.child,
                     fd,
@@ -67,9 +68,10 @@ impl SocketTable {
     ) {
         for (fd, id) in released {
             self.unhold(id, header.tgid, fd);
-            let Some(socket) = self.sockets.get(&id) else {
+            let Some(socket) = self.sockets.get_mut(id) else {
                 continue;
             };
+            socket.flags.touched = true;
             changes.push(Change {
                 mono_ns: header.mono_ns,
                 socket: socket.view(),

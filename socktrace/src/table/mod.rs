@@ -7,39 +7,90 @@ mod apply;
 mod calls;
 mod connect;
 mod descendants;
+mod entry;
 mod holders;
 mod lifecycle;
 mod processes;
+mod reconcile;
 mod socket;
 mod states;
+mod store;
 #[cfg(test)]
 mod tests;
+mod time_waits;
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
 use socktrace_common::{event::Header, socket::SocketInfo};
 
+pub use self::{entry::Entry, reconcile::Corrections, time_waits::TimeWait};
 use self::{
     holders::Holders,
     processes::Processes,
+    reconcile::Pass,
     socket::{Holder, Socket, view},
+    store::Store,
+    time_waits::TimeWaits,
 };
 use crate::{
     change::{Change, Ownership, View, What},
     process::{Comm, Details, Process},
 };
 
+/// How many sockets a table takes unless told otherwise: about a quarter of a gigabyte.
+pub const MOST_SOCKETS: usize = 1_000_000;
+
 /// The sockets and processes that we know of.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct SocketTable {
-    /// By identity, see [`SocketInfo::id`].
-    sockets: HashMap<u64, Socket>,
+    sockets: Store,
     processes: Processes,
     holders: Holders,
+    time_waits: TimeWaits,
+    /// No more sockets than this. The oldest are never given up for new ones: they are the leaks.
+    most: usize,
+    untracked: u64,
+    /// The snapshot that is being taken.
+    pass: Option<Pass>,
+    /// The last time at which an event may have been lost.
+    lost_at: Option<u64>,
+    /// A snapshot that began after the last loss has been taken.
+    repaired: bool,
+    /// Snapshots that have been taken in.
+    snapshots: u64,
+    corrections: Corrections,
+}
+
+impl Default for SocketTable {
+    fn default() -> Self {
+        Self::new(MOST_SOCKETS)
+    }
 }
 
 impl SocketTable {
+    /// A table of at most so many sockets.
+    pub fn new(most: usize) -> Self {
+        Self {
+            sockets: Store::default(),
+            processes: Processes::default(),
+            holders: Holders::default(),
+            time_waits: TimeWaits::new(most),
+            most,
+            untracked: 0,
+            pass: None,
+            lost_at: None,
+            repaired: true,
+            snapshots: 0,
+            corrections: Corrections::default(),
+        }
+    }
+
+    /// How many sockets found no room. Each of them may have been counted more than once: nothing
+    /// is remembered of them.
+    pub fn untracked(&self) -> u64 {
+        self.untracked
+    }
+
     /// Sockets that are open.
     pub fn len(&self) -> usize {
         self.sockets.len()
@@ -47,7 +98,12 @@ impl SocketTable {
 
     /// Is there none?
     pub fn is_empty(&self) -> bool {
-        self.sockets.is_empty()
+        self.len() == 0
+    }
+
+    /// Is a socket with this identity among them?
+    pub fn contains(&self, id: u64) -> bool {
+        self.sockets.contains(id)
     }
 
     /// Has this process been told of, by the kernel side or by [`Self::describe`]?
@@ -64,7 +120,7 @@ impl SocketTable {
     /// Its sockets carry the process's new description.
     fn reown(&mut self, process: &Arc<Process>) {
         for id in self.holders.of(process.pid) {
-            if let Some(socket) = self.sockets.get_mut(&id)
+            if let Some(socket) = self.sockets.get_mut(id)
                 && let Some(owner) = &mut socket.owner
                 && owner.pid == process.pid
             {
@@ -74,32 +130,59 @@ impl SocketTable {
     }
 
     /// The socket of a call, known from here on if it was not. `None` where the kernel gave it no
-    /// identity.
+    /// identity, or where there is no room.
     fn socket(&mut self, info: &SocketInfo) -> Option<&mut Socket> {
-        if info.id == 0 {
-            return None;
+        if !self.sockets.contains(info.id) {
+            self.keep(Socket::new(info));
         }
-        let socket = self
-            .sockets
-            .entry(info.id)
-            .or_insert_with(|| Socket::new(info));
+        let socket = self.sockets.get_mut(info.id)?;
         socket.update(info);
         Some(socket)
     }
 
+    /// A socket begins now. If a snapshot has found it, whoever holds it is still its holder: the
+    /// event is older than the snapshot, which was taken in first.
+    fn begin(&mut self, info: &SocketInfo, now: u64) -> Option<&mut Socket> {
+        let mut socket = Socket::born(info, now);
+        if let Some(found) = self.sockets.get_mut(info.id) {
+            socket.inherit(std::mem::take(found));
+            // Its place needs its identity to be found again.
+            *found = socket;
+        } else {
+            self.keep(socket);
+        }
+        self.sockets.get_mut(info.id)
+    }
+
+    /// Keeps a socket, in the place of the one with its identity.
+    fn keep(&mut self, socket: Socket) {
+        let id = socket.id();
+        if id == 0 {
+            return;
+        }
+        if self.len() >= self.most && !self.sockets.contains(id) {
+            self.untracked += 1;
+            return;
+        }
+        self.sockets.insert(socket);
+    }
+
     /// The process holds the socket from now on.
     fn hold(&mut self, pid: u32, fd: i32, id: u64) {
+        if !self.sockets.contains(id) {
+            return;
+        }
         // What the descriptor named before went without a word: a call that was lost.
         if let Some(before) = self.holders.hold(pid, fd, id) {
             self.unhold(before, pid, fd);
         }
-        if let Some(socket) = self.sockets.get_mut(&id) {
+        if let Some(socket) = self.sockets.get_mut(id) {
             socket.holders.push(Holder { pid, fd });
         }
     }
 
     fn unhold(&mut self, id: u64, pid: u32, fd: i32) {
-        if let Some(socket) = self.sockets.get_mut(&id) {
+        if let Some(socket) = self.sockets.get_mut(id) {
             socket
                 .holders
                 .retain(|holder| *holder != Holder { pid, fd });
@@ -114,8 +197,8 @@ impl SocketTable {
         fd: Option<i32>,
         what: What,
     ) -> Change {
-        let (view, owner_fd) = match self.sockets.get(&info.id) {
-            Some(socket) => (socket.view(), socket.fd),
+        let (view, owner_fd) = match self.sockets.get(info.id) {
+            Some(socket) => (socket.view(), socket.fd()),
             // Without an identity nothing is kept, and only these calls make an owner.
             None if what.makes_owner() => (
                 View {

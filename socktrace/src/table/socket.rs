@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 use socktrace_common::socket::{FAMILY_IPV4, FAMILY_IPV6, SYNTHETIC_ID, SocketInfo, TcpState};
+use zerocopy::FromZeros as _;
 
 use super::connect::Attempt;
 use crate::{
@@ -18,28 +19,55 @@ pub(super) struct Holder {
     pub(super) fd: i32,
 }
 
-/// What we know of one socket.
+/// A time that is not known: nothing was traced when the clock began.
+const NEVER: u64 = 0;
+
+/// What we know of one socket. There are as many as there are sockets, so a field that says
+/// nothing most of the time is a flag or a zero.
 #[derive(Clone, Debug)]
 pub(super) struct Socket {
     /// What the kernel last said of it.
     info: SocketInfo,
-    pub(super) state: TcpState,
-    /// When it entered that state; `None` if that was before we looked.
-    pub(super) state_since: Option<u64>,
-    /// When it was created; `None` if that was before we looked.
-    pub(super) born: Option<u64>,
-    pub(super) established: Option<u64>,
+    born: u64,
+    state_since: u64,
+    established: u64,
     pub(super) owner: Option<Arc<Process>>,
-    pub(super) role: Role,
-    /// The owner was found by a snapshot, not by what it did.
-    adopted: bool,
-    /// The owner's descriptor.
-    pub(super) fd: Option<i32>,
-    /// Who holds it, as far as calls told.
-    pub(super) holders: SmallVec<[Holder; 1]>,
+    /// Who holds it, as far as we know.
+    pub(super) holders: SmallVec<[Holder; 2]>,
     pub(super) attempt: Option<Attempt>,
+    bytes: Bytes,
+    /// The owner's descriptor; -1 if it is not known.
+    fd: i32,
+    pub(super) state: TcpState,
+    pub(super) role: Role,
     pub(super) reason: Option<Reason>,
-    pub(super) bytes: Option<Bytes>,
+    pub(super) flags: Flags,
+}
+
+/// What is or is not so of a socket.
+#[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+pub(super) struct Flags {
+    /// The owner was found by a snapshot, not by what it did.
+    pub(super) adopted: bool,
+    /// It is at least as old as `born` says: it was there before we looked.
+    pub(super) older: bool,
+    /// It has been in its state at least since `state_since`.
+    pub(super) longer: bool,
+    /// `bytes` are those of a connection that is over.
+    has_bytes: bool,
+    /// Something was told of it since the snapshot that is being taken began.
+    pub(super) touched: bool,
+    /// The snapshot that is being taken has it.
+    pub(super) sighted: bool,
+    /// In how many snapshots in a row it was not, although nothing was told of it.
+    pub(super) missed: u8,
+}
+
+impl Default for Socket {
+    fn default() -> Self {
+        Self::new(&SocketInfo::new_zeroed())
+    }
 }
 
 impl Socket {
@@ -48,27 +76,108 @@ impl Socket {
         Self {
             info: *info,
             state: TcpState::from_number(info.state).unwrap_or(TcpState::Close),
-            state_since: None,
-            born: None,
-            established: None,
+            state_since: NEVER,
+            born: NEVER,
+            established: NEVER,
             owner: None,
-            adopted: false,
             role: Role::Unknown,
-            fd: None,
+            fd: -1,
             holders: SmallVec::new(),
             attempt: None,
             reason: None,
-            bytes: None,
+            bytes: Bytes::default(),
+            flags: Flags {
+                touched: true,
+                ..Flags::default()
+            },
         }
     }
 
     /// A socket that begins now.
     pub(super) fn born(info: &SocketInfo, now: u64) -> Self {
         Self {
-            born: Some(now),
-            state_since: Some(now),
+            born: now,
+            state_since: now,
             ..Self::new(info)
         }
+    }
+
+    /// Takes over owner and holders, which a snapshot found.
+    pub(super) fn inherit(&mut self, found: Self) {
+        self.flags.adopted = found.flags.adopted;
+        self.owner = found.owner;
+        self.fd = found.fd;
+        self.holders = found.holders;
+    }
+
+    /// Its identity; 0 if it is over.
+    pub(super) fn id(&self) -> u64 {
+        self.info.id
+    }
+
+    /// What the kernel last said of it.
+    pub(super) fn info(&self) -> &SocketInfo {
+        &self.info
+    }
+
+    /// How long it has been there by `now`, nanoseconds; `None` if it was there before we looked.
+    pub(super) fn lifetime_ns(&self, now: u64) -> Option<u64> {
+        self.birth().map(|born| now.saturating_sub(born))
+    }
+
+    /// When it was created; `None` if that was before we looked.
+    pub(super) fn birth(&self) -> Option<u64> {
+        known(self.born).filter(|_| !self.flags.older)
+    }
+
+    /// When it entered its state; `None` if that was before we looked.
+    pub(super) fn in_state_since(&self) -> Option<u64> {
+        known(self.state_since).filter(|_| !self.flags.longer)
+    }
+
+    /// How old it is by `now` at least, nanoseconds.
+    pub(super) fn age_ns(&self, now: u64) -> Option<u64> {
+        known(self.born).map(|born| now.saturating_sub(born))
+    }
+
+    /// How long it has been in its state by `now` at least, nanoseconds.
+    pub(super) fn in_state_ns(&self, now: u64) -> Option<u64> {
+        known(self.state_since).map(|since| now.saturating_sub(since))
+    }
+
+    /// When it was established, if we saw that.
+    pub(super) fn established(&self) -> Option<u64> {
+        known(self.established)
+    }
+
+    pub(super) fn set_established(&mut self, at: Option<u64>) {
+        self.established = at.unwrap_or(NEVER);
+    }
+
+    /// It enters a state now.
+    pub(super) fn enter(&mut self, state: TcpState, now: u64) {
+        (self.state, self.state_since, self.flags.longer) = (state, now, false);
+    }
+
+    /// It is at least this old, and at least this long in its state: times of `CLOCK_MONOTONIC`.
+    pub(super) fn older_than(&mut self, born: u64, state_since: u64) {
+        (self.born, self.flags.older) = (born.max(1), true);
+        (self.state_since, self.flags.longer) = (state_since.max(1), true);
+    }
+
+    /// Payload of a connection that is over.
+    pub(super) fn bytes(&self) -> Option<Bytes> {
+        self.flags.has_bytes.then_some(self.bytes)
+    }
+
+    pub(super) fn set_bytes(&mut self, bytes: Option<Bytes>) {
+        self.flags.has_bytes = bytes.is_some();
+        self.bytes = bytes.unwrap_or_default();
+    }
+
+    /// The owner's descriptor.
+    pub(super) fn fd(&self) -> Option<i32> {
+        (self.fd >= 0).then_some(self.fd)
     }
 
     /// Takes over what the kernel says now. It says less at the end than before: a closed socket
@@ -76,6 +185,7 @@ impl Socket {
     pub(super) fn update(&mut self, info: &SocketInfo) {
         let before = self.info;
         self.info = *info;
+        self.flags.touched = true;
         if info.inode == 0 {
             self.info.inode = before.inode;
         }
@@ -99,21 +209,32 @@ impl Socket {
     pub(super) fn own(&mut self, process: &Arc<Process>, fd: Option<i32>) {
         if self.owner.is_none() {
             self.owner = Some(Arc::clone(process));
-            self.fd = fd;
+            self.fd = fd.unwrap_or(-1);
         }
+    }
+
+    /// Makes `process` the owner, which was seen to create or accept it: that is worth more than
+    /// what a snapshot says.
+    pub(super) fn own_exactly(&mut self, process: &Arc<Process>, fd: Option<i32>) {
+        if self.flags.adopted {
+            (self.owner, self.flags.adopted) = (None, false);
+        }
+        self.own(process, fd);
     }
 
     /// Who held it when it was found.
     pub(super) fn adopt(&mut self, process: &Arc<Process>, fd: i32) {
-        self.own(process, Some(fd));
-        self.adopted = true;
+        if self.owner.is_none() {
+            self.own(process, Some(fd));
+            self.flags.adopted = true;
+        }
     }
 
     /// As people see it.
     pub(super) fn view(&self) -> View {
         View {
             owner: self.owner.clone(),
-            ownership: match (&self.owner, self.adopted) {
+            ownership: match (&self.owner, self.flags.adopted) {
                 (Some(_), true) => Ownership::Adopted,
                 (Some(_), false) => Ownership::Exact,
                 (None, _) => Ownership::Unknown,
@@ -121,6 +242,10 @@ impl Socket {
             ..view(&self.info)
         }
     }
+}
+
+fn known(time: u64) -> Option<u64> {
+    (time != NEVER).then_some(time)
 }
 
 /// The view of a socket of which only `info` is known.
@@ -151,9 +276,12 @@ pub(super) fn cookie(id: u64) -> Option<u64> {
 mod tests {
     use std::net::{IpAddr, Ipv6Addr};
 
-    use zerocopy::FromZeros as _;
-
     use super::*;
+
+    #[test]
+    fn a_socket_is_small() {
+        assert!(size_of::<Socket>() <= 176, "{}", size_of::<Socket>());
+    }
 
     #[test]
     fn what_is_not_set_is_not_shown() {

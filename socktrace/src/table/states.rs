@@ -22,7 +22,7 @@ impl SocketTable {
         let now = header.mono_ns;
         if transition.new == SynRecv && transition.old == Listen {
             // A child of a listener: another socket, which merely begins as its copy.
-            self.sockets.insert(info.id, Socket::born(info, now));
+            self.begin(info, now);
         }
         if transition.old == Close {
             let fd = (event.connect_fd >= 0).then_some(event.connect_fd);
@@ -35,22 +35,29 @@ impl SocketTable {
             return;
         };
         let told = step(socket, transition, event);
-        let in_old_ns = socket.state_since.map(|since| now.saturating_sub(since));
+        let in_old_ns = socket
+            .in_state_since()
+            .map(|since| now.saturating_sub(since));
         let outcome = transition.ends_connection().then(|| {
-            let since = socket.established.or(socket.state_since);
+            let since = socket.established().or(socket.in_state_since());
             Outcome {
                 duration_ns: since.map(|since| now.saturating_sub(since)),
                 reason: transition.reason(),
-                bytes: socket.bytes.unwrap_or_default(),
+                bytes: socket.bytes().unwrap_or_default(),
             }
         });
-        (socket.state, socket.state_since) = (transition.new, Some(now));
+        let role = socket.role;
+        socket.enter(transition.new, now);
+        if transition.new == TcpState::TimeWait {
+            let (info, owner) = (*socket.info(), socket.owner.clone());
+            self.time_waits.begin(&info, owner, now);
+        }
         let what = What::State {
             old: transition.old,
             new: transition.new,
             in_old_ns,
             outcome,
-            role: socket.role,
+            role,
         };
         let mut change = self.change(header, info, None, what);
         if !transition.by_caller() {
@@ -70,29 +77,25 @@ impl SocketTable {
             return;
         };
         // Of one that was there first, nobody knows what it has been through.
-        let known = socket.born.is_some();
-        let never_connected = socket.attempt.is_none() && socket.established.is_none();
+        let known = socket.birth().is_some();
+        let never_connected = socket.attempt.is_none() && socket.established().is_none();
         let unseen = if known && never_connected {
             Reason::Closed
         } else {
             Reason::Unknown
         };
         let what = What::End {
-            lifetime_ns: socket.born.map(|born| header.mono_ns.saturating_sub(born)),
+            lifetime_ns: socket.lifetime_ns(header.mono_ns),
             role: socket.role,
             reason: socket.reason.unwrap_or(unseen),
             bytes: socket
-                .bytes
+                .bytes()
                 .or_else(|| (known && never_connected).then(Default::default)),
         };
         let mut change = self.change(header, info, None, what);
         (change.actor, change.tid) = (None, None);
         changes.push(change);
-        if let Some(socket) = self.sockets.remove(&info.id) {
-            for holder in socket.holders {
-                self.holders.release(holder.pid, holder.fd);
-            }
-        }
+        self.drop_socket(info.id);
     }
 }
 
@@ -102,17 +105,19 @@ fn step(socket: &mut Socket, transition: Transition, event: &StateEvent) -> Opti
     let Transition {
         old, new, error, ..
     } = transition;
-    let was_established = socket.established.is_some();
+    let was_established = socket.established().is_some();
     match (old, new) {
         (Close, SynSent) => {
             socket.role = Role::Client;
             socket.attempt = Some(connect::begin(now, event.connect_fd >= 0));
             // A second life of the same socket.
-            (socket.established, socket.reason, socket.bytes) = (None, None, None);
+            socket.set_established(None);
+            socket.set_bytes(None);
+            socket.reason = None;
         }
         (Close, Listen) => socket.role = Role::Listener,
         (Listen, SynRecv) => socket.role = Role::Server,
-        (_, Established) => socket.established = Some(now),
+        (_, Established) => socket.set_established(Some(now)),
         _ => {}
     }
     if matches!(new, Close | TcpState::TimeWait) {
@@ -120,7 +125,8 @@ fn step(socket: &mut Socket, transition: Transition, event: &StateEvent) -> Opti
         if transition.ends_connection() {
             // Without our having seen it begin, whether a SYN counts is known from the state.
             let established = was_established || old != SynSent;
-            socket.bytes = Some(transition.bytes(event, socket.role, established));
+            let bytes = transition.bytes(event, socket.role, established);
+            socket.set_bytes(Some(bytes));
         }
     }
     if old != SynSent {

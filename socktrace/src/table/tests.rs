@@ -12,7 +12,7 @@ use zerocopy::FromZeros as _;
 
 use super::SocketTable;
 use crate::{
-    change::{Bytes, Change, Kind, Ownership, Reason, Role, What},
+    change::{Bytes, Change, Kind, Learned, Ownership, Reason, Role, What},
     event::Event,
     source::Adopted,
 };
@@ -225,7 +225,7 @@ fn a_socket_that_was_there_first_has_no_age_and_no_owner() {
 #[test]
 fn an_adopted_socket_has_an_owner_and_no_birth() {
     let mut table = SocketTable::default();
-    table.adopt(&adopted(TcpState::CloseWait));
+    found(&mut table, 1, &[adopted(TcpState::CloseWait)]);
     let Event::Close(close) = life()[5] else {
         unreachable!()
     };
@@ -248,7 +248,7 @@ fn an_adopted_socket_has_an_owner_and_no_birth() {
 fn what_an_event_told_first_stands() {
     let mut table = SocketTable::default();
     apply(&mut table, &[process(9, PROCESS), socket(10)]);
-    table.adopt(&adopted(TcpState::Established));
+    found(&mut table, 20, &[adopted(TcpState::Established)]);
     assert_eq!(table.len(), 1);
     let end = &apply(&mut table, &[destroy(90, CLIENT)])[0];
     assert_eq!(end.socket.ownership, Ownership::Exact);
@@ -269,7 +269,249 @@ fn adopted(state: TcpState) -> Adopted {
         },
         holders: vec![(PROCESS, 3)],
         served: false,
+        born_ns: 5,
+        state_since_ns: 5,
+        until_ns: None,
     }
+}
+
+/// A whole snapshot that begins at `now` and shows these; what it taught.
+fn found(table: &mut SocketTable, now: u64, sockets: &[Adopted]) -> Vec<Change> {
+    let mut changes = Vec::new();
+    table.snapshot_begins(now);
+    for socket in sockets {
+        table.adopt(socket, &mut changes);
+    }
+    table.snapshot_ends(true, &mut changes);
+    changes
+}
+
+fn learned(changes: &[Change]) -> Vec<(Learned, TcpState, TcpState)> {
+    let learned = changes.iter().map(|change| match change.what {
+        What::Snapshot {
+            learned, old, new, ..
+        } => (learned, old, new),
+        _ => panic!("{change:?}"),
+    });
+    learned.collect()
+}
+
+#[test]
+fn a_snapshot_that_agrees_teaches_nothing() {
+    use TcpState::Established;
+    let mut table = SocketTable::default();
+    apply(&mut table, &life()[..5]);
+    assert_eq!(found(&mut table, 100, &[adopted(Established)]).len(), 0);
+    assert_eq!(found(&mut table, 200, &[adopted(Established)]).len(), 0);
+    assert!(table.corrections().iter().all(|(_, count)| count == 0));
+}
+
+#[test]
+fn what_was_lost_is_learned() {
+    use TcpState::{Close, CloseWait, Established};
+    let mut table = SocketTable::default();
+    // Its birth is known, and then nothing more.
+    apply(&mut table, &[process(9, PROCESS), socket(10)]);
+    table.lost(40);
+    assert!(!table.get(CLIENT).unwrap().is_complete());
+    let changes = found(&mut table, 100, &[adopted(CloseWait)]);
+    assert_eq!(
+        learned(&changes),
+        [
+            (Learned::State, Close, CloseWait),
+            (Learned::Address, CloseWait, CloseWait)
+        ]
+    );
+    assert_eq!(changes[1].socket.remote.port, Some(80));
+    let entry = table.get(CLIENT).unwrap();
+    assert!(entry.is_complete());
+    assert_eq!(entry.view().ownership, Ownership::Exact);
+    // When it entered the state is not known, only since when at least.
+    assert_eq!(entry.in_state_ns(105), Some(100));
+    let over = Event::State(state(
+        300,
+        0,
+        info(CLIENT, 40_000, 80),
+        CloseWait,
+        Established,
+    ));
+    let What::State { in_old_ns, .. } = apply(&mut table, &[over])[0].what else {
+        unreachable!()
+    };
+    assert_eq!(in_old_ns, None);
+}
+
+#[test]
+fn who_was_not_seen_to_accept_is_learned() {
+    use TcpState::{Established, Listen, SynRecv};
+    let mut table = SocketTable::default();
+    let child = info(CLIENT, 40_000, 80);
+    apply(
+        &mut table,
+        &[
+            Event::State(state(10, 999, child, Listen, SynRecv)),
+            Event::State(state(20, 999, child, SynRecv, Established)),
+        ],
+    );
+    let changes = found(&mut table, 100, &[adopted(Established)]);
+    assert_eq!(
+        learned(&changes),
+        [(Learned::Owner, Established, Established)]
+    );
+    assert_eq!(changes[0].socket.ownership, Ownership::Adopted);
+    assert_eq!(changes[0].socket.owner.as_ref().unwrap().pid, PROCESS);
+}
+
+#[test]
+fn holders_are_whoever_the_snapshot_says() {
+    use TcpState::Established;
+    let mut table = SocketTable::default();
+    found(&mut table, 1, &[]);
+    apply(&mut table, &life()[..5]);
+    let passed_on = Adopted {
+        holders: vec![(PROCESS, 3), (ACCEPTOR, 8)],
+        ..adopted(Established)
+    };
+    assert_eq!(found(&mut table, 100, &[passed_on]).len(), 0);
+    assert_eq!(table.corrections().of(Learned::Holders), 1);
+    let holders = |table: &SocketTable| table.get(CLIENT).unwrap().holders().collect::<Vec<_>>();
+    assert_eq!(holders(&table), [(PROCESS, 3), (ACCEPTOR, 8)]);
+    // It exits, and lets go of what no call told of.
+    let closed = apply(
+        &mut table,
+        &[Event::Exit(header(EventKind::Exit, 150, ACCEPTOR))],
+    );
+    assert_eq!((closed[0].actor, closed[0].fd), (Some(ACCEPTOR), Some(8)));
+    assert_eq!(holders(&table), [(PROCESS, 3)]);
+}
+
+#[test]
+fn a_birth_that_is_told_after_the_snapshot_leaves_it_its_holders() {
+    use TcpState::{Established, Listen, SynRecv};
+    let mut table = SocketTable::default();
+    found(&mut table, 30, &[adopted(Established)]);
+    let child = info(CLIENT, 40_000, 80);
+    let born = [
+        Event::State(state(10, 999, child, Listen, SynRecv)),
+        Event::State(state(20, 999, child, SynRecv, Established)),
+    ];
+    for change in apply(&mut table, &born) {
+        assert_eq!(change.socket.owner.unwrap().pid, PROCESS);
+    }
+    let entry = table.get(CLIENT).unwrap();
+    assert_eq!(entry.holders().collect::<Vec<_>>(), [(PROCESS, 3)]);
+    assert!(entry.age_is_exact());
+}
+
+#[test]
+fn an_event_is_newer_than_the_snapshot_that_was_being_taken() {
+    use TcpState::{CloseWait, Established};
+    let mut table = SocketTable::default();
+    apply(&mut table, &life()[..5]);
+    let mut changes = Vec::new();
+    table.snapshot_begins(100);
+    let fin = state(110, 0, info(CLIENT, 40_000, 80), Established, CloseWait);
+    apply(&mut table, &[Event::State(fin)]);
+    table.adopt(&adopted(Established), &mut changes);
+    table.snapshot_ends(true, &mut changes);
+    assert_eq!(changes.len(), 0);
+    assert_eq!(table.get(CLIENT).unwrap().state(), CloseWait);
+}
+
+#[test]
+fn a_socket_that_ended_meanwhile_is_not_taken_in_again() {
+    let mut table = SocketTable::default();
+    apply(&mut table, &life()[..5]);
+    let mut changes = Vec::new();
+    table.snapshot_begins(100);
+    apply(&mut table, &[destroy(110, CLIENT)]);
+    table.adopt(&adopted(TcpState::Established), &mut changes);
+    table.snapshot_ends(true, &mut changes);
+    assert_eq!(changes.len(), 0);
+    assert!(table.is_empty());
+}
+
+#[test]
+fn a_socket_is_gone_when_it_was_missed_twice_or_its_end_may_be_lost() {
+    use TcpState::Established;
+    let mut table = SocketTable::default();
+    apply(&mut table, &life()[..5]);
+    assert_eq!(found(&mut table, 100, &[]).len(), 0);
+    assert_eq!(
+        learned(&found(&mut table, 200, &[])),
+        [(Learned::Gone, Established, Established)]
+    );
+    assert!(table.is_empty());
+    apply(&mut table, &life()[..5]);
+    table.lost(300);
+    assert_eq!(found(&mut table, 400, &[]).len(), 1);
+    assert!(table.is_empty());
+}
+
+#[test]
+fn a_descriptor_that_names_another_socket_by_now_proves_nothing() {
+    use TcpState::Established;
+    let mut table = SocketTable::default();
+    apply(&mut table, &life()[..5]);
+    table.lost(90);
+    // Its end was lost, and the birth of the one that has its descriptor.
+    let mut another = adopted(Established);
+    another.socket.id = 99;
+    let changes = found(&mut table, 100, &[another]);
+    assert_eq!(
+        learned(&changes).iter().map(|it| it.0).collect::<Vec<_>>(),
+        [Learned::Open, Learned::Gone]
+    );
+}
+
+#[test]
+fn a_socket_without_a_port_may_have_no_descriptor_and_is_not_gone() {
+    let mut table = SocketTable::default();
+    apply(&mut table, &[process(9, PROCESS), socket(10)]);
+    for now in [100, 200, 300] {
+        assert_eq!(found(&mut table, now, &[]).len(), 0);
+    }
+    assert_eq!(table.len(), 1);
+}
+
+#[test]
+fn what_a_snapshot_could_not_show_is_not_gone() {
+    let mut table = SocketTable::default();
+    apply(&mut table, &life()[..5]);
+    for now in [100, 200, 300] {
+        table.snapshot_begins(now);
+        table.snapshot_ends(false, &mut Vec::new());
+    }
+    assert_eq!(table.len(), 1);
+}
+
+#[test]
+fn whoever_closed_first_is_charged_with_the_port() {
+    let mut table = SocketTable::default();
+    apply(&mut table, &life());
+    let waits: Vec<_> = table.time_waits().collect();
+    assert_eq!(waits.len(), 1);
+    assert_eq!(waits[0].owner.as_ref().unwrap().pid, PROCESS);
+    assert_eq!((waits[0].socket.lport, waits[0].socket.rport), (40_000, 80));
+    table.passes(80 + 60_000_000_000);
+    assert_eq!(table.time_waits().count(), 0);
+}
+
+#[test]
+fn a_full_table_takes_no_more_and_forgets_nobody() {
+    let mut table = SocketTable::new(1);
+    apply(&mut table, &life()[..5]);
+    let Event::Socket(mut another) = socket(100) else {
+        unreachable!()
+    };
+    another.socket.id = 99;
+    let told = apply(&mut table, &[Event::Socket(another)]);
+    // It is told all the same, with its owner.
+    assert_eq!(told[0].socket.owner.as_ref().unwrap().pid, PROCESS);
+    assert_eq!((table.len(), table.untracked()), (1, 1));
+    assert!(table.get(CLIENT).is_some());
+    apply(&mut table, &[destroy(200, CLIENT), Event::Socket(another)]);
+    assert!(table.get(99).is_some());
 }
 
 #[test]

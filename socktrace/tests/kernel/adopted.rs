@@ -71,6 +71,7 @@ fn story(options: &[&str]) {
         .expect("owner", "adopted")
         .expect("pid", pid);
     let states = of(told[1])
+        .filter(|row| row.text("event") == Some("state"))
         .filter_map(|row| row.text("new"))
         .collect::<Vec<_>>();
     assert_eq!(states, ["fin_wait1", "fin_wait2", "time_wait"]);

@@ -93,7 +93,7 @@ impl Line {
 }
 
 /// `users:(("python3",pid=7,fd=3),("python3",pid=8,fd=3))`.
-fn users(text: &str) -> BTreeSet<(u32, u32)> {
+pub(crate) fn users(text: &str) -> BTreeSet<(u32, u32)> {
     let after = |part: &str, key: &str| -> u32 {
         let (_, rest) = part.split_once(key).unwrap();
         let end = rest.find(|it: char| !it.is_ascii_digit());
@@ -107,6 +107,11 @@ fn users(text: &str) -> BTreeSet<(u32, u32)> {
 
 /// An address and port of `ss`, as one text for what it means.
 fn tuple(text: &str) -> String {
+    endpoint(parse(text))
+}
+
+/// An address and port of `ss`.
+pub(crate) fn parse(text: &str) -> Endpoint {
     let (address, port) = text.rsplit_once(':').unwrap();
     let address = address.trim_matches(['[', ']']);
     let address = match address {
@@ -114,10 +119,10 @@ fn tuple(text: &str) -> String {
         address => address.parse::<IpAddr>().unwrap(),
     };
     let port = port.parse().ok();
-    endpoint(Endpoint {
+    Endpoint {
         address: Some(address.to_canonical()).filter(|it| port.is_some() || !it.is_unspecified()),
         port,
-    })
+    }
 }
 
 fn endpoint(endpoint: Endpoint) -> String {

@@ -345,6 +345,25 @@ impl Dialogue {
             .to_owned()
     }
 
+    /// Does something else until the program says more, and then hears it.
+    #[track_caller]
+    pub(crate) fn hear_while(&mut self, word: &str, mut other: impl FnMut()) -> String {
+        let (done, finished) = std::sync::mpsc::channel();
+        let line = thread::scope(|scope| {
+            let lines = &mut self.lines;
+            scope.spawn(move || done.send(lines.next()));
+            loop {
+                if let Ok(line) = finished.try_recv() {
+                    break line;
+                }
+                other();
+            }
+        });
+        let line = line.expect("it ended").unwrap();
+        let rest = line.strip_prefix(word);
+        rest.unwrap_or_else(|| panic!("{line}")).trim().to_owned()
+    }
+
     pub(crate) fn say(&mut self, line: &str) {
         writeln!(self.child.stdin.as_mut().unwrap(), "{line}").unwrap();
     }

@@ -1,0 +1,214 @@
+//! Snapshots of what is open: one when a run begins, more while it lasts.
+
+use std::{io, sync::mpsc, thread, time::Duration};
+
+use hashbrown::HashSet;
+use socktrace_common::config::{ONLY_IPV4, ONLY_IPV6};
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, unbounded_channel},
+    time::{Instant, sleep_until},
+};
+
+use super::{selection::family, tell};
+use crate::{
+    clock::monotonic_ns,
+    inventory::{Listed, Row, Want, list_with},
+    pipeline::Pipeline,
+    probe::{Plan, Probes},
+    process::Ask,
+    source::{
+        Item,
+        snapshot::{Holders, Protocol},
+    },
+};
+
+/// A snapshot may take one part in so many of a CPU's time; then the next one waits longer.
+const SHARE: u32 = 50;
+/// After a loss one comes this soon.
+const REPAIR_AFTER: Duration = Duration::from_secs(1);
+
+/// Takes snapshots in a thread of its own: the ring must be emptied meanwhile.
+pub(super) struct Snapshots {
+    ask: mpsc::Sender<()>,
+    taken: UnboundedReceiver<Taken>,
+    /// How far apart, if any more are wanted.
+    every: Option<Duration>,
+    /// The earliest time for the next one.
+    not_before: Instant,
+    /// When the next one is due.
+    due: Option<Instant>,
+}
+
+/// A snapshot.
+pub(super) struct Taken {
+    listed: io::Result<Listed>,
+    /// When it was complete: `CLOCK_MONOTONIC`, nanoseconds.
+    at_ns: u64,
+    took: Duration,
+}
+
+/// What to do next.
+pub(super) enum Step {
+    /// Begin a snapshot.
+    Begin,
+    /// Take in the one that was begun.
+    Take(Taken),
+}
+
+impl Snapshots {
+    /// For a run that follows `plan`; `every` so often after the first.
+    pub(super) fn new(probes: &Probes, plan: &Plan, every: Option<Duration>) -> Self {
+        let want = Want {
+            protocols: vec![Protocol::Tcp],
+            // As the kernel side drops what else happens there.
+            local_ports: plan.local_ports.clone(),
+            remote_ports: plan.remote_ports.clone(),
+            family: family(
+                plan.families & ONLY_IPV4 != 0,
+                plan.families & ONLY_IPV6 != 0,
+            ),
+            ..Want::default()
+        };
+        let mut holders = Holders::new(&probes.types);
+        let (ask, asked) = mpsc::channel();
+        let (taken, receiver) = unbounded_channel();
+        // Ends with the run: nobody asks any more then.
+        thread::spawn(move || {
+            while asked.recv().is_ok() {
+                let began = Instant::now();
+                // Whoever is new is looked up when it is taken in.
+                let listed = list_with(&mut holders, &want, Ask::Nothing);
+                let snapshot = Taken {
+                    listed,
+                    at_ns: monotonic_ns(),
+                    took: began.elapsed(),
+                };
+                if taken.send(snapshot).is_err() {
+                    return;
+                }
+            }
+        });
+        let now = Instant::now();
+        Self {
+            ask,
+            taken: receiver,
+            every,
+            not_before: now,
+            due: every.map(|every| now + every),
+        }
+    }
+
+    /// What is open before the first record is taken from the ring. Everything is attached, so
+    /// what happens meanwhile waits there: nothing is missed in between.
+    pub(super) async fn first(
+        &mut self,
+        probes: &mut Probes,
+        plan: &Plan,
+        pipeline: &mut Pipeline,
+    ) -> io::Result<()> {
+        self.begin(pipeline)?;
+        match self.taken.recv().await {
+            Some(taken) => self.take(taken, probes, plan, pipeline),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until one has been taken or the next is due; `hurry` after a loss. May be dropped
+    /// while it waits.
+    pub(super) async fn next(&mut self, hurry: bool) -> Step {
+        let due = match self.due {
+            Some(due) if hurry => Some(due.min(self.not_before)),
+            due => due,
+        };
+        tokio::select! {
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Step::Begin,
+            Some(taken) = self.taken.recv() => Step::Take(taken),
+            else => std::future::pending().await,
+        }
+    }
+
+    /// Begins one. The ring is empty.
+    pub(super) fn begin(&mut self, pipeline: &mut Pipeline) -> io::Result<()> {
+        self.due = None;
+        pipeline.take(&Item::SnapshotBegins(monotonic_ns()))?;
+        self.ask.send(()).map_err(io::Error::other)
+    }
+
+    /// Takes one in, and has the kernel side follow what is new among the followed processes'
+    /// sockets. The ring is empty, but for the first.
+    pub(super) fn take(
+        &mut self,
+        taken: Taken,
+        probes: &mut Probes,
+        plan: &Plan,
+        pipeline: &mut Pipeline,
+    ) -> io::Result<()> {
+        let now = Instant::now();
+        self.not_before = now + (taken.took * SHARE).max(REPAIR_AFTER);
+        self.due = self.every.map(|every| self.not_before.max(now + every));
+        let listed = match taken.listed {
+            Ok(listed) => listed,
+            Err(error) => {
+                tell(format_args!("what is open is not known: {error}"));
+                return pipeline.take(&Item::SnapshotEnds { whole: false });
+            }
+        };
+        if !pipeline.tells_open {
+            listed.notes.iter().for_each(tell);
+        }
+        let pids = plan.pids.is_some().then(|| probes.followed());
+        let wanted = Followed::new(pids.as_ref(), &listed.rows);
+        for row in &listed.rows {
+            let Some(adopted) = row.adopted(taken.at_ns) else {
+                continue;
+            };
+            let known = pipeline.table().contains(adopted.socket.id);
+            if !known && !wanted.has(row) {
+                continue;
+            }
+            if !known && plan.pids.is_some() {
+                probes.follow(adopted.socket.id, row.listens_at());
+            }
+            for &(pid, _) in &adopted.holders {
+                if !pipeline.table().knows(pid) {
+                    probes.knows(pid);
+                }
+            }
+            pipeline.take(&Item::Adopted(adopted))?;
+        }
+        let whole = listed.notes.is_empty();
+        pipeline.take(&Item::SnapshotEnds { whole })
+    }
+}
+
+/// Which sockets belong to the followed processes.
+struct Followed<'a> {
+    pids: Option<&'a HashSet<u32>>,
+    listened: HashSet<(u32, u16)>,
+}
+
+impl<'a> Followed<'a> {
+    fn new(pids: Option<&'a HashSet<u32>>, rows: &[Row]) -> Self {
+        let mut followed = Self {
+            pids,
+            listened: HashSet::new(),
+        };
+        if pids.is_some() {
+            let listeners = rows.iter().filter(|row| followed.holds(row));
+            followed.listened = listeners.filter_map(Row::listens_at).collect();
+        }
+        followed
+    }
+
+    /// Does a followed process hold it?
+    fn holds(&self, row: &Row) -> bool {
+        let holds =
+            |pids: &&HashSet<u32>| row.holders.iter().any(|it| pids.contains(&it.process.pid));
+        self.pids.as_ref().is_none_or(holds)
+    }
+
+    /// That, or nobody has accepted it yet from a listener of theirs: it is theirs in all but name.
+    fn has(&self, row: &Row) -> bool {
+        self.holds(row) || row.waits_at().is_some_and(|at| self.listened.contains(&at))
+    }
+}

@@ -1,0 +1,128 @@
+//! Where sockets are kept: pages that never move, and an index by identity.
+//!
+//! A map of sockets would be a quarter to two thirds empty and would be copied whole whenever it
+//! grows. Here only the index, a number a socket, does that; and a socket that goes leaves its
+//! place to the next one, so that a table of steady size asks for no memory.
+
+use std::hash::BuildHasher as _;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+use super::socket::Socket;
+
+/// Sockets in a page.
+const PAGE: usize = 1024;
+
+/// Sockets by identity, see [`SocketInfo::id`](socktrace_common::socket::SocketInfo::id).
+#[derive(Debug, Default)]
+pub(super) struct Store {
+    /// Places of sockets.
+    index: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+    pages: Vec<Vec<Socket>>,
+    /// Places without a socket: what is there is over.
+    free: Vec<u32>,
+}
+
+impl Store {
+    pub(super) fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    pub(super) fn contains(&self, id: u64) -> bool {
+        self.place(id).is_some()
+    }
+
+    pub(super) fn get(&self, id: u64) -> Option<&Socket> {
+        let (page, slot) = split(self.place(id)?);
+        self.pages.get(page)?.get(slot)
+    }
+
+    pub(super) fn get_mut(&mut self, id: u64) -> Option<&mut Socket> {
+        let (page, slot) = split(self.place(id)?);
+        self.pages.get_mut(page)?.get_mut(slot)
+    }
+
+    /// Puts a socket in, in the place of the one with its identity if there is one.
+    pub(super) fn insert(&mut self, socket: Socket) {
+        let id = socket.id();
+        match (self.place(id), self.free.last()) {
+            (Some(place), _) => self.put(place, socket),
+            (None, Some(&place)) => {
+                self.free.pop();
+                self.put(place, socket);
+                self.enter(id, place);
+            }
+            (None, None) => {
+                let place = self.append(socket);
+                self.enter(id, place);
+            }
+        }
+    }
+
+    /// Takes a socket out; what it held is let go of.
+    pub(super) fn remove(&mut self, id: u64) -> Option<Socket> {
+        let pages = &self.pages;
+        let hash = self.hasher.hash_one(id);
+        let entry = self
+            .index
+            .find_entry(hash, |&place| at(pages, place).id() == id)
+            .ok()?;
+        let (place, _) = entry.remove();
+        self.free.push(place);
+        let (page, slot) = split(place);
+        Some(std::mem::take(&mut self.pages[page][slot]))
+    }
+
+    /// Every socket, in no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Socket> {
+        self.index.iter().map(|&place| at(&self.pages, place))
+    }
+
+    /// Every socket, to be changed. What is over has no identity.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Socket> {
+        let sockets = self.pages.iter_mut().flatten();
+        sockets.filter(|socket| socket.id() != 0)
+    }
+
+    fn place(&self, id: u64) -> Option<u32> {
+        let hash = self.hasher.hash_one(id);
+        let found = self
+            .index
+            .find(hash, |&place| at(&self.pages, place).id() == id);
+        found.copied()
+    }
+
+    fn enter(&mut self, id: u64, place: u32) {
+        let (pages, hasher) = (&self.pages, &self.hasher);
+        let hash_of = |&place: &u32| hasher.hash_one(at(pages, place).id());
+        self.index
+            .insert_unique(hasher.hash_one(id), place, hash_of);
+    }
+
+    fn put(&mut self, place: u32, socket: Socket) {
+        let (page, slot) = split(place);
+        self.pages[page][slot] = socket;
+    }
+
+    /// Puts a socket after the last one; its place.
+    fn append(&mut self, socket: Socket) -> u32 {
+        let full = self.pages.last().is_none_or(|page| page.len() == PAGE);
+        if full {
+            self.pages.push(Vec::with_capacity(PAGE));
+        }
+        let last = self.pages.len() - 1;
+        let page = &mut self.pages[last];
+        page.push(socket);
+        u32::try_from(last * PAGE + page.len() - 1).unwrap_or(u32::MAX)
+    }
+}
+
+fn split(place: u32) -> (usize, usize) {
+    (place as usize / PAGE, place as usize % PAGE)
+}
+
+fn at(pages: &[Vec<Socket>], place: u32) -> &Socket {
+    let (page, slot) = split(place);
+    &pages[page][slot]
+}

@@ -1,0 +1,279 @@
+//! After a loss the table is what the kernel says, not what is left of the events.
+
+use std::{
+    cell::Cell,
+    collections::{BTreeMap, BTreeSet},
+    io,
+    process::Command,
+    rc::Rc,
+    time::Duration,
+};
+
+use hashbrown::HashMap;
+use socktrace::{
+    change::{Change, Kind, What},
+    clock::{Clock, monotonic_ns},
+    endpoint::Endpoint,
+    field::records,
+    inventory::{Want, list},
+    pipeline::Pipeline,
+    probe::{Plan, Probes, catalog::needed},
+    process::Ask,
+    select::Select,
+    sink::{Report, Sink},
+    source::{Item, ringbuf::Ring, snapshot::Protocol},
+    table::Entry,
+};
+use socktrace_common::socket::TcpState;
+
+use crate::support::{Background, Dialogue, Netns, inode, python, rows, socktrace};
+
+#[test]
+fn what_a_full_ring_lost_is_learned_from_a_snapshot() {
+    let netns = Netns::new();
+    let mut script = python(
+        &netns,
+        r"
+for line in sys.stdin:
+    l = listener(backlog=64)
+    held = []
+    for n in range(3000):
+        c, a = pair(l)
+        if n % 300: c.close(); a.close()
+        else: held += [c, a]
+    for c in held[::4]: c.close()
+    print('held', *[cookie(s) for s in held if s.fileno() >= 0], flush=True)
+os._exit(0)
+",
+    );
+    let mut lives = Dialogue::start({
+        script.env("PYTHONUNBUFFERED", "1");
+        script
+    });
+    let mut tracer = Command::new(socktrace());
+    tracer.args(["trace", "-o", "json", "--ring-size", "4"]);
+    tracer.args(["--netns", netns.name()]);
+    let tracer = Background::start(tracer, "Ctrl-C");
+    lives.say("live");
+    let held = lives.hear("held");
+    // A repair begins within a second of the loss.
+    std::thread::sleep(Duration::from_millis(2500));
+    let (json, summary) = tracer.stop();
+    let told = rows(&json);
+    let lost = told.iter().filter(|row| row.text("event") == Some("lost"));
+    let lost: i64 = lost.filter_map(|row| row.number("count")).sum();
+    assert!(lost > 1000, "{summary}");
+    assert!(summary.contains(&format!("lost: {lost}\n")), "{summary}");
+    assert!(summary.contains("snapshots corrected: "), "{summary}");
+    // The last that is told of each is how it stands.
+    let mut last = HashMap::new();
+    for row in &told {
+        if let Some(cookie) = row.number("cookie") {
+            last.insert(cookie, row);
+        }
+    }
+    for cookie in held.split(' ') {
+        let row = last[&cookie.parse::<i64>().unwrap()];
+        assert_ne!(row.text("event"), Some("end"), "{row:?}");
+        assert!(row.number("pid").is_some(), "{row:?}");
+    }
+}
+
+/// A hundred thousand lives of every kind; at the end some of each stay.
+const LIVES: &str = r"
+if not sys.stdin.readline(): os._exit(0)
+l = listener(backlog=64); other = listener(socket.AF_INET6, '::1')
+nobody = socket.socket(); nobody.bind(('127.0.0.1', 0)); refuses = nobody.getsockname()
+lives = 0
+while lives < 100_000:
+    c, a = pair(l); c.close(); a.close()
+    c, a = pair(l); a.close(); c.close()
+    c, a = pair(other); c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0)); c.close(); a.close()
+    r = socket.socket()
+    try: r.connect(refuses)
+    except ConnectionRefusedError: pass
+    r.close(); socket.socket().close()
+    u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.bind(('127.0.0.1', 0)); u.close()
+    for s in socket.socketpair(): s.close()
+    lives += 11
+keep = [pair(l) for _ in range(20)] + [pair(other) for _ in range(20)]
+for c, a in keep[:5]: c.close()
+for c, a in keep[5:8]: c.shutdown(socket.SHUT_WR)
+for c, a in keep[20:25]:
+    c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0)); c.close()
+waiting = [socket.create_connection(l.getsockname()) for _ in range(3)]
+child = os.fork()
+if child == 0:
+    sys.stdin.readline(); os._exit(0)
+ghosts = [nobody, socket.socket()] + [a for c, a in keep[20:25]]
+print('ghosts', *map(cookie, ghosts), flush=True)
+sys.stdin.readline(); os._exit(0)
+";
+
+/// What a run told, added up.
+#[derive(Default)]
+struct Told {
+    lost: Cell<u64>,
+    records: Cell<u64>,
+}
+
+struct Adder(Rc<Told>);
+
+impl Sink for Adder {
+    fn row(&mut self, change: &Change, _: &Clock) -> io::Result<()> {
+        if let What::Lost { count, .. } = change.what {
+            self.0.lost.set(self.0.lost.get() + count);
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn drain(ring: &mut Ring, pipeline: &mut Pipeline, told: &Told) {
+    loop {
+        let more = ring.drain(|record| {
+            told.records.set(told.records.get() + 1);
+            pipeline.take(&Item::Record(record))
+        });
+        pipeline.take(&Item::Settle).unwrap();
+        if !more.unwrap() {
+            return;
+        }
+    }
+}
+
+fn reconcile(probes: &Probes, pipeline: &mut Pipeline) {
+    let want = Want {
+        protocols: vec![Protocol::Tcp],
+        ..Want::default()
+    };
+    pipeline
+        .take(&Item::SnapshotBegins(monotonic_ns()))
+        .unwrap();
+    let listed = list(&want, Some(&probes.types), Ask::Nothing).unwrap();
+    assert_eq!(listed.notes, Vec::<String>::new());
+    let now = monotonic_ns();
+    for adopted in listed.rows.iter().filter_map(|row| row.adopted(now)) {
+        pipeline.take(&Item::Adopted(adopted)).unwrap();
+    }
+    pipeline.take(&Item::SnapshotEnds { whole: true }).unwrap();
+}
+
+/// Cookie → state, tuple and holders, as text.
+type Sockets = BTreeMap<u64, String>;
+
+fn text(state: &str, local: Endpoint, remote: Endpoint, holders: &BTreeSet<(u32, u32)>) -> String {
+    format!("{state} {local:?} {remote:?} {holders:?}")
+}
+
+fn of_table(entry: &Entry<'_>) -> (u64, String) {
+    let holders = entry.holders();
+    let holders = holders.map(|(pid, fd)| (pid, u32::try_from(fd).unwrap()));
+    let (view, state) = (entry.view(), format!("{:?}", entry.state()));
+    let told = text(&state, view.local, view.remote, &holders.collect());
+    (entry.info().id, told)
+}
+
+/// What `ss` says of a namespace's TCP sockets, minisocks apart.
+fn of_ss(netns: &Netns) -> (Sockets, BTreeSet<u64>) {
+    let (mut sockets, mut time_waits) = (Sockets::new(), BTreeSet::new());
+    for line in netns.sh("ss -H -tanpeo").lines() {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let cookie = words.iter().find_map(|word| word.strip_prefix("sk:"));
+        let cookie = u64::from_str_radix(cookie.unwrap(), 16).unwrap();
+        let state = match words[0] {
+            "LISTEN" => TcpState::Listen,
+            "ESTAB" => TcpState::Established,
+            "CLOSE-WAIT" => TcpState::CloseWait,
+            "FIN-WAIT-2" if !line.contains("timer:(timewait") => TcpState::FinWait2,
+            "FIN-WAIT-2" | "TIME-WAIT" => {
+                time_waits.insert(cookie);
+                continue;
+            }
+            other => panic!("{other}: {line}"),
+        };
+        let endpoint = |text: &str| crate::ss::parse(text);
+        let users = words.iter().find_map(|word| word.strip_prefix("users:"));
+        let holders = users.map(crate::ss::users).unwrap_or_default();
+        let (local, remote) = (endpoint(words[3]), endpoint(words[4]));
+        sockets.insert(cookie, text(&format!("{state:?}"), local, remote, &holders));
+    }
+    (sockets, time_waits)
+}
+
+#[test]
+fn after_most_events_were_lost_one_snapshot_sets_the_table_right() {
+    let netns = Netns::new();
+    let inum = inode(&format!("/run/netns/{}", netns.name()));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let _guard = runtime.enter();
+    let wanted: Vec<_> = Kind::OF_SOCKETS
+        .iter()
+        .flat_map(|kind| records(*kind))
+        .copied()
+        .collect();
+    let plan = Plan {
+        kinds: needed(&wanted),
+        ring_bytes: 4096,
+        ..Plan::default()
+    };
+    let mut probes = Probes::attach(&plan).unwrap();
+    let mut ring = Ring::new(probes.take_ring().unwrap()).unwrap();
+    let told = Rc::new(Told::default());
+    let sink = Box::new(Adder(Rc::clone(&told)));
+    let select = Select::default();
+    let mut pipeline = Pipeline::new(select, Report::Trace, Some(sink), Clock::now());
+    reconcile(&probes, &mut pipeline);
+
+    let mut lives = Dialogue::start(python(&netns, LIVES));
+    lives.say("live");
+    let ghosts = lives.hear_while("ghosts", || {
+        drain(&mut ring, &mut pipeline, &told);
+        std::thread::sleep(Duration::from_millis(20));
+    });
+    let ghosts: BTreeSet<u64> = ghosts.split(' ').map(|it| it.parse().unwrap()).collect();
+    // The last FINs are on their way still.
+    std::thread::sleep(Duration::from_millis(100));
+    drain(&mut ring, &mut pipeline, &told);
+    pipeline
+        .take(&Item::Counters(probes.counters().unwrap()))
+        .unwrap();
+    assert!(!pipeline.table().is_repaired());
+
+    reconcile(&probes, &mut pipeline);
+    let of_netns = |entry: &Entry<'_>| i64::from(entry.info().netns) == inum;
+    let (expected, waits) = of_ss(&netns);
+    let table = pipeline.table();
+    let (over, open): (Vec<_>, Vec<_>) = table
+        .iter()
+        .filter(of_netns)
+        .partition(|entry| entry.state() == TcpState::Close);
+    let found: Sockets = open.iter().map(of_table).collect();
+    assert_eq!(found, expected);
+    assert!(expected.len() > 50, "{expected:?}");
+    // What ss cannot show: never connected, or over and still open.
+    let found: BTreeSet<_> = over.iter().map(|entry| entry.info().id).collect();
+    assert_eq!(found, ghosts);
+    let found = table
+        .time_waits()
+        .filter(|it| i64::from(it.socket.netns) == inum);
+    let found: BTreeSet<_> = found.map(|it| it.socket.id).collect();
+    assert!(waits.is_subset(&found), "{waits:?} {found:?}");
+    assert!(table.iter().all(|entry| entry.is_complete()));
+
+    // And the loss is told to the last event.
+    probes.detach();
+    drain(&mut ring, &mut pipeline, &told);
+    let counters = probes.counters().unwrap();
+    pipeline.finish(Some(&counters)).unwrap();
+    assert!(counters.balanced(), "{counters:?}");
+    assert!(counters.lost_ring > 100_000, "{counters:?}");
+    assert_eq!(told.records.get(), counters.emitted);
+    assert_eq!(told.lost.get(), counters.lost());
+}
