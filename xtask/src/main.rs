@@ -19,6 +19,7 @@ mod sources;
 
 mod install;
 
+mod bench;
 mod bpf;
 mod run;
 mod test;
@@ -72,6 +73,17 @@ enum Command {
     },
     /// Install what the other commands need, and list it
     Install,
+    /// Measure, in one run, ourselves and what others take
+    Bench {
+        #[command(subcommand)]
+        what: bench::Bench,
+    },
+    /// What `bench` fills a namespace with
+    #[command(hide = true)]
+    Hold {
+        connections: usize,
+        close_wait: usize,
+    },
 }
 
 fn main() -> ExitCode {
@@ -91,5 +103,10 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Ci { install } => ci::ci(install),
         Command::Bpf { check, install } => bpf::bpf(check, install),
         Command::Install => install::everything(),
+        Command::Bench { what } => bench::bench(&what),
+        Command::Hold {
+            connections,
+            close_wait,
+        } => bench::hold(connections, close_wait),
     }
 }
