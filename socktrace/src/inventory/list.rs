@@ -1,22 +1,17 @@
 //! Takes the lists: holders first, then every namespace's sockets, and puts them together.
 
-use std::{io, sync::Arc};
+use std::io;
 
 use hashbrown::HashMap;
 use socktrace_common::socket::TcpState;
 
-use super::{
-    Row, Want,
-    row::{Holding, Listeners, role},
-    want::one_of,
-};
+use super::{Row, Want, people::People, row::Listeners, want::one_of};
 use crate::{
     probe::offsets::KernelTypes,
-    process::{Details, Process, read_comm, read_details},
     source::snapshot::{
-        Buffer, Detail, DiagError, Extras, Found, Held, Holder, Holders, Namespaces, Protocols,
-        Query, State,
-        class::{Class, Inodes, Unlisted},
+        Buffer, Detail, DiagError, Elsewhere, Extras, Found, Held, Holder, Holders, Namespaces,
+        Protocols, Query, State, Walked,
+        class::{Class, Inodes},
     },
 };
 
@@ -32,7 +27,16 @@ pub struct Listed {
 /// Lists what is open and wanted. `types` lets the kernel list descriptors; without, `/proc` does.
 pub fn list(want: &Want, types: Option<&KernelTypes>, details: bool) -> io::Result<Listed> {
     let mut listed = Listed::default();
-    let held = held(types, &mut listed.notes)?;
+    let mut walk = types.map_or_else(Holders::from_proc, Holders::new);
+    let (held, walked) = held(&mut walk, want.wants_pipes())?;
+    let complete = walked.unreadable == 0;
+    if !complete {
+        listed.notes.push(format!(
+            "{} processes do not show their descriptors: their sockets have no holders here \
+             (CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH show all)",
+            walked.unreadable
+        ));
+    }
     let mut namespaces = Namespaces::new();
     namespaces.refresh(held.iter().filter_map(Holder::lead))?;
     let mut found = Vec::new();
@@ -44,39 +48,104 @@ pub fn list(want: &Want, types: Option<&KernelTypes>, details: bool) -> io::Resu
             .push(format!("namespace {inum} is not listed: {reason}"));
     }
     let mut people = People::new(held, details);
+    let searched = search(&mut walk, &mut people, &found, &mut namespaces, want)?;
     let listeners = listeners(&found);
     for found in found {
-        let class = Class::of(&found, &people.inodes);
-        if class == Class::NoDescriptor && asks_for_sockets(&found) {
+        let class = match Class::of(&found, people.inodes()) {
             // Opened after the descriptors were listed: by us, to ask.
-            continue;
-        }
-        listed
-            .rows
-            .push(people.row(found, class.word(), &listeners));
+            Class::NoDescriptor if asks_for_sockets(&found) => continue,
+            Class::NoDescriptor => searched.class(&found),
+            class => class,
+        };
+        let row = people.row(found, class.word(), &listeners);
+        listed.rows.push(row);
     }
-    people.add_unlisted(&mut listed.rows);
+    people.add_unlisted(&mut listed.rows, complete);
     listed.rows.retain(|row| want.wants(row));
     Ok(listed)
 }
 
-/// Every descriptor of a socket.
-fn held(types: Option<&KernelTypes>, notes: &mut Vec<String>) -> io::Result<Vec<Holder>> {
+/// Every descriptor of a socket, and if asked of a pipe.
+fn held(walk: &mut Holders, pipes: bool) -> io::Result<(Vec<Holder>, Walked)> {
     let mut held = Vec::new();
-    let mut holders = types.map_or_else(Holders::from_proc, Holders::new);
-    let walked = holders.each(|holder| {
-        if matches!(holder.held, Held::Socket(_)) {
+    let walked = walk.each(|holder| {
+        if pipes || matches!(holder.held, Held::Socket(_)) {
             held.push(holder);
         }
     })?;
-    if walked.unreadable > 0 {
-        notes.push(format!(
-            "{} processes do not show their descriptors: their sockets have no holders here \
-             (CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH show all)",
-            walked.unreadable
-        ));
+    Ok((held, walked))
+}
+
+/// What is known of sockets without a holder.
+#[derive(Debug, Default)]
+struct Searched {
+    elsewhere: Elsewhere,
+    /// How many there are in each namespace that are in no ring.
+    unexplained: HashMap<u32, u64>,
+}
+
+impl Searched {
+    fn class(&self, found: &Found) -> Class {
+        let unexplained = self.unexplained.get(&found.netns);
+        let unexplained = unexplained.copied().unwrap_or_default();
+        self.elsewhere.class(found.netns, found.inode, unexplained)
     }
-    Ok(held)
+
+    fn count(&mut self, found: &[Found], people: &People) {
+        for row in nobodys(found, people) {
+            if !self.elsewhere.is_direct(row.inode) {
+                *self.unexplained.entry(row.netns).or_default() += 1;
+            }
+        }
+    }
+}
+
+/// Looks for sockets that nobody seems to hold. Where there are none, this costs nothing.
+fn search(
+    walk: &mut Holders,
+    people: &mut People,
+    found: &[Found],
+    namespaces: &mut Namespaces,
+    want: &Want,
+) -> io::Result<Searched> {
+    let mut searched = Searched::default();
+    let missing: Inodes = nobodys(found, people).map(|row| row.inode).collect();
+    if missing.is_empty() {
+        return Ok(searched);
+    }
+    // Those that were opened after the first walk have holders by now.
+    let (held, _) = held(walk, true)?;
+    let late = held.iter().filter(|it| missing.contains(it.inode));
+    people.add(late.copied());
+    // Who wants what a process holds wants none of the others.
+    if want.wants_holders() || nobodys(found, people).next().is_none() {
+        return Ok(searched);
+    }
+    searched.elsewhere = Elsewhere::look(&held)?;
+    let netns: Vec<_> = nobodys(found, people)
+        .map(|row| row.netns)
+        .filter(|&netns| searched.elsewhere.queued(netns) > 0)
+        .collect();
+    if want.protocols.is_empty() || netns.is_empty() {
+        searched.count(found, people);
+    } else {
+        // What waits in a queue can be of a protocol that was not asked for.
+        let (mut all, mut notes) = (Vec::new(), Vec::new());
+        let everything = Want {
+            netns,
+            ..Want::default()
+        };
+        dump(namespaces, &everything, &mut all, &mut notes);
+        searched.count(&all, people);
+    }
+    Ok(searched)
+}
+
+/// Sockets that have a file and no holder, but not our own.
+fn nobodys<'a>(found: &'a [Found], people: &'a People) -> impl Iterator<Item = &'a Found> {
+    found.iter().filter(|row| {
+        Class::of(row, people.inodes()) == Class::NoDescriptor && !asks_for_sockets(row)
+    })
 }
 
 fn dump(namespaces: &mut Namespaces, want: &Want, found: &mut Vec<Found>, notes: &mut Vec<String>) {
@@ -122,90 +191,4 @@ fn listeners(found: &[Found]) -> Listeners {
     listening
         .filter_map(|row| Some((row.netns, row.local.port?)))
         .collect()
-}
-
-/// Who holds what.
-struct People {
-    by_inode: HashMap<u32, Vec<Holder>>,
-    inodes: Inodes,
-    processes: HashMap<u32, Arc<Process>>,
-    details: bool,
-}
-
-impl People {
-    fn new(held: Vec<Holder>, details: bool) -> Self {
-        let mut people = Self {
-            by_inode: HashMap::new(),
-            inodes: Inodes::default(),
-            processes: HashMap::new(),
-            details,
-        };
-        for holder in held {
-            people.inodes.insert(holder.inode);
-            people
-                .by_inode
-                .entry(holder.inode)
-                .or_default()
-                .push(holder);
-        }
-        people
-    }
-
-    fn row(&mut self, found: Found, class: Option<&'static str>, listeners: &Listeners) -> Row {
-        let mut held = self.by_inode.remove(&found.inode).unwrap_or_default();
-        held.sort_unstable_by_key(|holder| (holder.pid, holder.fd));
-        let holders: Vec<_> = held
-            .iter()
-            .map(|holder| Holding {
-                process: self.process(holder.pid),
-                fd: holder.fd,
-            })
-            .collect();
-        Row {
-            role: role(&found, listeners),
-            owner: holders.first().map(|it| Arc::clone(&it.process)),
-            found,
-            class,
-            holders,
-        }
-    }
-
-    /// Sockets that processes hold and no dump shows: never bound, or over and still open.
-    fn add_unlisted(&mut self, rows: &mut Vec<Row>) {
-        let mut left: Vec<_> = self.by_inode.keys().copied().collect();
-        left.sort_unstable();
-        for inode in left {
-            let open = self.by_inode[&inode]
-                .iter()
-                .find_map(|holder| match holder.held {
-                    Held::Socket(open) => open,
-                    Held::Pipe { .. } => None,
-                });
-            let Some(found) = open.and_then(|open| Found::unlisted(&open, inode)) else {
-                continue;
-            };
-            let class = match Unlisted::of(open.as_ref()) {
-                Unlisted::Idle => "idle",
-                Unlisted::Dead => "dead",
-                Unlisted::Unbound => "unbound",
-                Unlisted::Other | Unlisted::Unknown => continue,
-            };
-            rows.push(self.row(found, Some(class), &Listeners::new()));
-        }
-    }
-
-    fn process(&mut self, pid: u32) -> Arc<Process> {
-        let details = self.details;
-        Arc::clone(self.processes.entry(pid).or_insert_with(|| {
-            Arc::new(Process {
-                pid,
-                comm: read_comm(pid),
-                details: if details {
-                    read_details(pid)
-                } else {
-                    Details::default()
-                },
-            })
-        }))
-    }
 }

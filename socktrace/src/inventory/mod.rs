@@ -2,6 +2,7 @@
 
 mod adopt;
 mod list;
+mod people;
 mod row;
 mod want;
 

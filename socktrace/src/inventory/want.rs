@@ -7,7 +7,7 @@ use socktrace_common::socket::TcpState;
 use super::Row;
 use crate::{
     change::{Family, state_word},
-    source::snapshot::{Protocol, State},
+    source::snapshot::{Ends, Protocol, State},
 };
 
 /// What is wanted. An empty list wants everything.
@@ -72,6 +72,17 @@ impl Want {
             && (self.states.is_empty() || self.states.iter().any(|it| is_state(found.state, it)))
             && self.expression.0.iter().all(|term| term.holds(row))
     }
+
+    /// Are pipes wanted? Everybody has them and nobody means them who asks for sockets: they have
+    /// to be asked for.
+    pub(super) fn wants_pipes(&self) -> bool {
+        self.protocols.contains(&Protocol::Pipe)
+    }
+
+    /// Is what nobody holds not wanted?
+    pub(super) fn wants_holders(&self) -> bool {
+        !(self.pids.is_empty() && self.comms.is_empty() && self.containers.is_empty())
+    }
 }
 
 /// Is it one of those that are wanted? An empty list wants everything.
@@ -129,13 +140,15 @@ pub fn state_name(name: &str) -> Result<String, String> {
     let known = TcpState::ALL
         .iter()
         .any(|state| state_word(*state) == short);
-    if known || groups.contains(&short) || short == State::BoundInactive.word() {
+    let pipe = Ends::KNOWN.iter().any(|ends| ends.word() == short);
+    if known || groups.contains(&short) || short == State::BoundInactive.word() || pipe {
         return Ok(short.to_owned());
     }
     let names = TcpState::ALL.map(state_word).join(", ");
     Err(format!(
-        "there is no state {name:?}; there are {names}, bound_inactive, {}",
-        groups.join(", ")
+        "there is no state {name:?}; there are {names}, bound_inactive, {}; of pipes: {}",
+        groups.join(", "),
+        Ends::KNOWN.map(Ends::word).join(", ")
     ))
 }
 

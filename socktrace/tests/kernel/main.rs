@@ -6,11 +6,15 @@
 mod adopted;
 mod doctor;
 mod filters;
+mod listed;
 mod lives;
 mod loss;
 mod peers;
+mod ring;
+mod scene;
 mod snapshot;
 mod sockets;
 mod ss;
 mod support;
 mod traffic;
+mod ways;

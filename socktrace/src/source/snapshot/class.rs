@@ -22,9 +22,14 @@ pub enum Class {
     Minisock,
     /// A handshake that is not over; its listener keeps it.
     Request,
-    /// It has a file that is in no process's table: on its way in a message (`SCM_RIGHTS`), a
-    /// direct descriptor of `io_uring`, or the kernel's own. Also what was opened, or closed, while
-    /// the lists were taken.
+    /// It is on its way in a message (`SCM_RIGHTS`); only [`Elsewhere`](super::Elsewhere) says so.
+    InFlight,
+    /// It is a direct descriptor of `io_uring`; only [`Elsewhere`](super::Elsewhere) says so.
+    DirectDescriptor,
+    /// It is in no process's table, and where it is instead is not known: in a queue or a ring
+    /// that does not tell enough, in use by a call although it was closed, or with the kernel,
+    /// whose own sockets have inodes too (tunnels, network file systems). Also what was opened, or
+    /// closed, while the lists were taken.
     NoDescriptor,
     /// The kernel's own netlink socket.
     Kernel,
@@ -83,6 +88,8 @@ impl Class {
             Self::Orphan => Some("orphan"),
             Self::Minisock => Some("minisock"),
             Self::Request => Some("request"),
+            Self::InFlight => Some("in flight"),
+            Self::DirectDescriptor => Some("direct descriptor"),
             Self::NoDescriptor => Some("no descriptor"),
             Self::Kernel => Some("kernel"),
         }
@@ -115,6 +122,11 @@ const IPPROTO_UDPLITE: u16 = 136;
 const IPPROTO_MPTCP: u16 = 262;
 
 impl Inodes {
+    /// Are there none?
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Is it among them?
     pub fn contains(&self, inode: u32) -> bool {
         self.0.contains(&inode)
