@@ -1,10 +1,9 @@
 //! An `io_uring` in this process, in a namespace that the calling thread enters.
 
 use std::{
-    fs::File,
     io,
     net::{SocketAddr, TcpListener},
-    os::fd::{AsFd as _, AsRawFd as _},
+    os::fd::AsRawFd as _,
     ptr,
 };
 
@@ -13,7 +12,6 @@ use io_uring::{
     squeue::Entry,
     types::{DestinationSlot, Fd, Fixed},
 };
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::support::Netns;
 
@@ -34,11 +32,9 @@ pub(crate) enum At {
 pub(crate) struct Ring(IoUring);
 
 impl Ring {
-    /// The thread moves into the namespace: what it opens from now on is there.
+    /// The thread moves into the namespace, and stays there.
     pub(crate) fn new(netns: &Netns) -> Self {
-        let name = format!("/run/netns/{}", netns.name());
-        let file = File::open(name).unwrap();
-        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+        netns.enter();
         let ring = IoUring::new(8).unwrap();
         ring.submitter().register_files_sparse(8).unwrap();
         Self(ring)
@@ -91,6 +87,19 @@ impl Ring {
             .flags(flags(slot));
         // SAFETY: it points to nothing.
         unsafe { self.run(&entry.file_index(slot.map(target)).build()) }
+    }
+
+    /// Waits for data, and sends it back; whether there was any.
+    pub(crate) fn echo(&mut self, slot: u32) -> bool {
+        let mut bytes = [0_u8; 64];
+        let room = u32::try_from(bytes.len()).unwrap();
+        let entry = opcode::Recv::new(Fixed(slot), bytes.as_mut_ptr(), room).build();
+        // SAFETY: the bytes live until the end of this function.
+        let length = unsafe { self.run(&entry) };
+        let length = u32::try_from(length).unwrap();
+        let entry = opcode::Send::new(Fixed(slot), bytes.as_ptr(), length).build();
+        // SAFETY: as before.
+        length > 0 && unsafe { self.run(&entry) } > 0
     }
 
     /// Makes a descriptor of what is in a slot, which stays there.
