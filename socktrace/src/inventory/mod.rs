@@ -4,6 +4,7 @@ mod adopt;
 mod list;
 mod people;
 mod row;
+mod search;
 mod want;
 
 pub use self::{

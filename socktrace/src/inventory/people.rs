@@ -135,7 +135,8 @@ fn unlisted(holders: &[Holder], inode: u32) -> (Option<Found>, Option<&'static s
         Unlisted::Idle => "idle",
         Unlisted::Dead => "dead",
         Unlisted::Unbound => "unbound",
-        Unlisted::Other | Unlisted::Unknown => return (None, None),
+        // What was closed meanwhile is not open.
+        Unlisted::Passing | Unlisted::Other | Unlisted::Unknown => return (None, None),
     };
     let found = open.and_then(|open| Found::unlisted(&open, inode));
     (found, Some(class))

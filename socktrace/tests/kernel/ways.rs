@@ -20,6 +20,13 @@ fn expect_holders(row: &Row, holders: &[(i64, i64)]) {
     assert_eq!(row.text("class"), None);
 }
 
+/// Asserts that one process holds it, by whatever descriptor.
+#[track_caller]
+fn expect_owner(row: &Row, pid: i64) {
+    assert!(!row.holders().is_empty(), "{row:?}");
+    row.expect("owner", "adopted").expect("pid", pid);
+}
+
 /// Asserts that nobody holds it, and why.
 #[track_caller]
 fn expect_nobody(row: &Row, class: &str) {
@@ -188,6 +195,62 @@ ready(it=it, lost=mark)
     // The one that was not asked for counts all the same.
     let rows = sockets(&netns, &["-t"]);
     expect_nobody(find(&rows, "cookie", scene.number("it")), undecided);
+}
+
+#[test]
+fn what_comes_and_goes_meanwhile_is_not_without_a_holder() {
+    let netns = Netns::new();
+    let scene = Scene::new(
+        &netns,
+        r"
+import threading
+l = listener(backlog=128); kept = []
+def serve():
+    while True: a, _ = l.accept(); a.recv(1); a.close()
+threading.Thread(target=serve, daemon=True).start()
+ready(pid=os.getpid())
+for _ in range(100_000):
+    c = socket.create_connection(l.getsockname()); kept.append(c)
+    if len(kept) > 20: c = kept.pop(0); c.send(b'x'); c.close()
+    if select.select([0], [], [], 0)[0]: os._exit(0)
+os._exit(1)
+",
+    );
+    let mut seen = 0;
+    for _ in 0..5 {
+        let rows = sockets(&netns, &["-t", "state", "established"]);
+        for row in &rows {
+            // It is held, or the accept queue's; who went with its holder is not shown.
+            if row.text("class") != Some("unaccepted") {
+                expect_owner(row, scene.number("pid"));
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 50, "{seen}");
+}
+
+#[test]
+fn nothing_is_searched_where_nothing_is_missing() {
+    let netns = Netns::new();
+    let mut scene = Scene::new(
+        &netns,
+        r"
+l = listener(); c, a = pair(l); near, far = socket.socketpair(); step()
+socket.send_fds(near, [b'x'], [c.fileno()]); c.close(); step()
+",
+    );
+    let searches = || {
+        let mut command = Command::new("strace");
+        command.args(["-f", "-e", "trace=openat"]).arg(socktrace());
+        command.args(["sockets", "--netns", netns.name()]);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stderr).contains("/fdinfo/")
+    };
+    assert!(!searches());
+    scene.go();
+    assert!(searches());
 }
 
 #[test]

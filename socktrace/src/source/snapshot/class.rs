@@ -43,6 +43,9 @@ pub enum Unlisted {
     /// TCP whose connection is over and which is still open: reset, refused, or closed by both
     /// sides.
     Dead,
+    /// TCP that was connected or listening when descriptors were listed, and closed or over when
+    /// sockets were.
+    Passing,
     /// UDP that was never bound.
     Unbound,
     /// Of a family that no dump shows, or of which none was taken.
@@ -104,9 +107,10 @@ impl Unlisted {
         };
         let inet = open.family == AF_INET || open.family == AF_INET6;
         match open.proto {
-            IPPROTO_TCP | IPPROTO_MPTCP if inet => match open.shutdown {
-                0 => Self::Idle,
-                _ => Self::Dead,
+            IPPROTO_TCP | IPPROTO_MPTCP if inet => match (open.state, open.shutdown) {
+                (CLOSE, 0) => Self::Idle,
+                (CLOSE, _) => Self::Dead,
+                _ => Self::Passing,
             },
             IPPROTO_UDP | IPPROTO_UDPLITE if inet && open.lport.is_none() => Self::Unbound,
             _ => Self::Other,
@@ -114,6 +118,7 @@ impl Unlisted {
     }
 }
 
+const CLOSE: u8 = TcpState::Close as u8;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 const IPPROTO_TCP: u16 = 6;
@@ -259,6 +264,11 @@ mod tests {
     fn what_is_held_and_not_listed_is_explained() {
         assert_eq!(Unlisted::of(Some(&open(6, 0, None))), Unlisted::Idle);
         assert_eq!(Unlisted::of(Some(&open(6, 3, None))), Unlisted::Dead);
+        let established = Open {
+            state: 1,
+            ..open(6, 0, Some(80))
+        };
+        assert_eq!(Unlisted::of(Some(&established)), Unlisted::Passing);
         assert_eq!(Unlisted::of(Some(&open(17, 0, None))), Unlisted::Unbound);
         assert_eq!(Unlisted::of(Some(&open(1, 0, None))), Unlisted::Other);
         assert_eq!(Unlisted::of(None), Unlisted::Unknown);

@@ -47,7 +47,8 @@ impl Elsewhere {
         self.queued.get(&netns).copied().unwrap_or_default()
     }
 
-    /// Is the socket a direct descriptor? No is certain only from kernel 6.17 on, see [`slots`].
+    /// Is the socket a direct descriptor? No is certain only from Linux 6.14 on, whose rings
+    /// name their sockets, and if no ring was busy each time.
     pub fn is_direct(&self, inode: u32) -> bool {
         self.direct.contains(inode)
     }
@@ -86,8 +87,8 @@ fn queued(holders: &[Holder]) -> HashMap<u32, u64> {
     queued
 }
 
-/// `scm_fds` of a Unix socket (`net/unix/af_unix.c`, 5.8): files in messages that wait to be
-/// received; for a listener, by those whom it has not accepted yet.
+/// `scm_fds` of a Unix socket (`net/unix/af_unix.c`, 5.6): files in messages that wait to be
+/// received; for a listener, by those whom it has not accepted yet (6.1).
 fn scm_fds(information: &str) -> Option<u64> {
     let mut lines = information.lines();
     let value = lines.find_map(|line| line.strip_prefix("scm_fds:"))?;
@@ -125,24 +126,29 @@ fn ring(pid: u32, fd: u32, direct: &mut Inodes) {
             // It is gone.
             return;
         };
-        if let Some(inodes) = slots(&information) {
-            inodes.for_each(|inode| direct.insert(inode));
+        let inodes = slots(&information);
+        if !inodes.is_empty() {
+            for inode in inodes {
+                direct.insert(inode);
+            }
             return;
         }
     }
 }
 
 /// The sockets among a ring's files (`io_uring/fdinfo.c`): lines such as `    3: socket:[1234]`
-/// after `UserFiles:`. Before 6.17 they show the name of a protocol in place of an inode number.
-/// `None` if the files are left out, because the ring was busy.
-fn slots(information: &str) -> Option<impl Iterator<Item = u32>> {
-    let mut lines = information.lines();
-    lines.find(|line| line.starts_with("UserFiles:"))?;
-    let files = lines.map_while(|line| {
+/// after `UserFiles:`. Before 6.14 they show the name of a protocol in place of an inode number. There
+/// are none where the ring has none, and where it was busy.
+fn slots(information: &str) -> Vec<u32> {
+    let lines = information.lines();
+    let files = lines.skip_while(|line| !line.starts_with("UserFiles:"));
+    let files = files.skip(1).map_while(|line| {
         let (slot, path) = line.split_once(": ")?;
         slot.trim().parse::<u32>().ok().map(|_| path)
     });
-    Some(files.filter_map(|path| proc::numbered(path.as_ref(), "socket")))
+    files
+        .filter_map(|path| proc::numbered(path.as_ref(), "socket"))
+        .collect()
 }
 
 fn information(pid: u32, fd: u32) -> io::Result<String> {
@@ -167,11 +173,11 @@ mod tests {
     fn the_sockets_of_a_ring_are_found_among_its_files() {
         let text = "SqMask:\t0x7\nSQEs:\t0\nUserFiles:\t8\n    0: /tmp/socket:[5]\n    3: socket:[6]\n    \
                     4: pipe:[8]\n    5: socket:[7]\nUserBufs:\t1\n    9: socket:[9]\nPollList:\n";
-        assert_eq!(slots(text).unwrap().collect::<Vec<_>>(), [6, 7]);
-        // Linux 6.16.
-        let text = "UserFiles:\t3\n    0: TCP\n    1: <none>\n    2: socket:[6]\nUserBufs:\t0\n";
-        assert_eq!(slots(text).unwrap().collect::<Vec<_>>(), [6]);
-        assert!(slots("SqMask:\t0x7\nSqHead:\t1\n").is_none());
+        assert_eq!(slots(text), [6, 7]);
+        // Linux 6.13.
+        let text = "UserFiles:\t3\n    0: TCP\n    1: <none>\n    2: UNIX\nUserBufs:\t0\n";
+        assert!(slots(text).is_empty());
+        assert!(slots("SqMask:\t0x7\nSqHead:\t1\n").is_empty());
     }
 
     #[test]
