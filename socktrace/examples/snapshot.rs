@@ -9,7 +9,7 @@ use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
 use socktrace::{
     clock::monotonic_ns,
-    inventory::{Want, list_with},
+    inventory::{Want, each},
     probe::offsets,
     process::Ask,
     source::snapshot::{Buffer, Holders, Namespaces, Query, States},
@@ -24,9 +24,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let began = cpu_ms();
     let rows = match part.as_str() {
         // Everything that `socktrace sockets` knows.
-        "full" => list_with(&mut holders, &Want::default(), Ask::Names)?
-            .rows
-            .len(),
+        "full" => {
+            let mut rows = 0;
+            each(&mut holders, &Want::default(), Ask::Names, |_| rows += 1)?;
+            rows
+        }
         // What a detector of leaks asks for every few seconds.
         "close_wait" => close_wait()?,
         // The daemon's: taken in by the table, which stays.
@@ -59,12 +61,12 @@ fn table(holders: &mut Holders) -> Result<usize, Box<dyn Error>> {
     let mut table = SocketTable::default();
     let mut changes = Vec::new();
     table.snapshot_begins(monotonic_ns());
-    let listed = list_with(holders, &Want::default(), Ask::Nothing)?;
-    let now = monotonic_ns();
-    for adopted in listed.rows.iter().filter_map(|row| row.adopted(now)) {
-        table.adopt(&adopted, &mut changes);
-        changes.clear();
-    }
+    each(holders, &Want::default(), Ask::Nothing, |row| {
+        if let Some(adopted) = row.adopted(monotonic_ns()) {
+            table.adopt(&adopted, &mut changes);
+            changes.clear();
+        }
+    })?;
     table.snapshot_ends(true, &mut changes);
     Ok(table.len())
 }

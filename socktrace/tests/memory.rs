@@ -47,7 +47,9 @@ fn adopted(number: u32) -> Adopted {
             inode: number + 1,
             ..SocketInfo::new_zeroed()
         },
-        holders: vec![(number % 100 + 1, i32::try_from(number / 100).unwrap())],
+        holders: [(number % 100 + 1, i32::try_from(number / 100).unwrap())]
+            .into_iter()
+            .collect(),
         served: true,
         born_ns: 1,
         state_since_ns: 1,
@@ -70,7 +72,6 @@ fn a_tracked_socket_takes_at_most_256_bytes() {
         table.snapshot_ends(true, &mut changes);
         drop(changes);
         let each = (ALLOCATED.load(Relaxed) - before) / isize::try_from(count).unwrap();
-        println!("{count} sockets: {each} bytes each");
         assert!(each <= 256, "{count} sockets: {each} bytes each");
         assert_eq!(table.len(), count as usize);
     }

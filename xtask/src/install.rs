@@ -26,6 +26,29 @@ const FOR_TESTS: [(&str, &str); 9] = [
     ("util-linux", "setpriv"),
 ];
 
+/// Programs that tests watch at work, and how each of them hands descriptors on. A test whose
+/// program is missing says so and passes, so nobody is made to install a database.
+const WATCHED: [(&str, &str); 5] = [
+    // Workers that are forked with the listener.
+    ("gunicorn", "gunicorn"),
+    // Gives its listener to the next one in a message (`SCM_RIGHTS`).
+    ("haproxy", "haproxy"),
+    // A process for each connection, forked after `accept`.
+    ("postgresql", "pgbench"),
+    // None: one process, one thread that accepts.
+    ("redis-server", "redis-server"),
+    // Starts a service that inherits its listener through `exec`.
+    ("systemd", "systemd-socket-activate"),
+];
+
+/// Those whose packages would have them started with the system.
+const SERVICES: [(&str, &str); 4] = [
+    ("haproxy", "haproxy"),
+    ("nginx-light", "nginx"),
+    ("postgresql", "postgresql"),
+    ("redis-server", "redis-server"),
+];
+
 const NEXTEST: (&str, &str) = ("cargo-nextest", "0.9.143");
 const DENY: (&str, &str) = ("cargo-deny", "0.20.2");
 
@@ -48,7 +71,9 @@ apt-get install --yes --quiet --quiet --no-install-recommends -o DPkg::Lock::Tim
 "#;
 
 pub(crate) fn everything() -> Result<()> {
-    let packages = FOR_TESTS.map(|(package, _)| package).join(" ");
+    let packages = FOR_TESTS.iter().chain(&WATCHED);
+    let packages: Vec<_> = packages.map(|&(package, _)| package).collect();
+    let packages = packages.join(" ");
     eprintln!(
         "what is not here yet is installed:\n  \
          kernel side: {} and the LLVM they use, by apt; bpf-linker, by cargo\n  \
@@ -93,15 +118,18 @@ pub(crate) fn kernel_side() -> Result<()> {
 pub(crate) fn for_tests() -> Result<()> {
     let packages: Vec<&str> = FOR_TESTS
         .iter()
+        .chain(&WATCHED)
         .filter(|(_, program)| !on_system(program))
         .map(|&(package, _)| package)
         .collect();
     if !packages.is_empty() {
         apt(&packages)?;
     }
-    if packages.contains(&"nginx-light") {
-        // The tests start their own: nobody asked for a web server after the next boot.
-        run(as_root("update-rc.d")?.args(["nginx", "disable"]))?;
+    for (package, service) in SERVICES {
+        if packages.contains(&package) {
+            // The tests start their own: nobody asked for a server after the next boot.
+            run(as_root("update-rc.d")?.args([service, "disable"]))?;
+        }
     }
     cargo_tool(NEXTEST)
 }

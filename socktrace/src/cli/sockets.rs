@@ -10,7 +10,8 @@ use crate::source::snapshot::Protocol;
 Examples:
   socktrace sockets -t state close-wait      connections that a program does not close
   socktrace sockets -tl                      who listens where, with every process that could accept
-  socktrace sockets -p 1234 dport = :5432    what process 1234 has open towards a database")]
+  socktrace sockets -p 1234 dport = :5432    what process 1234 has open towards a database
+  socktrace sockets --proto pipe -p 1234     the pipes of process 1234, and who has their other ends")]
 #[allow(
     clippy::struct_excessive_bools,
     reason = "each is a flag that users of ss know"
@@ -52,7 +53,7 @@ pub struct Sockets {
     /// Only this network namespace: its inode number, its name (`ip netns`) or a path
     #[arg(long = "netns", value_name = "NETNS", value_delimiter = ',')]
     pub netns: Vec<String>,
-    /// Only these protocols
+    /// Only these protocols; anonymous pipes are listed only where they are among them
     #[arg(
         long = "proto",
         value_name = "PROTO",
@@ -99,6 +100,7 @@ pub enum OpenProto {
     Unix,
     Packet,
     Netlink,
+    Pipe,
 }
 
 impl From<OpenProto> for Protocol {
@@ -112,6 +114,7 @@ impl From<OpenProto> for Protocol {
             OpenProto::Unix => Self::Unix,
             OpenProto::Packet => Self::Packet,
             OpenProto::Netlink => Self::Netlink,
+            OpenProto::Pipe => Self::Pipe,
         }
     }
 }

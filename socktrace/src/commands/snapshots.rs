@@ -12,12 +12,12 @@ use tokio::{
 use super::{selection::family, tell};
 use crate::{
     clock::monotonic_ns,
-    inventory::{Listed, Row, Want, list_with},
+    inventory::{Row, Want, each},
     pipeline::Pipeline,
     probe::{Plan, Probes},
     process::Ask,
     source::{
-        Item,
+        Adopted, Item,
         snapshot::{Holders, Protocol},
     },
 };
@@ -31,6 +31,8 @@ const REPAIR_AFTER: Duration = Duration::from_secs(1);
 pub(super) struct Snapshots {
     ask: mpsc::Sender<()>,
     taken: UnboundedReceiver<Taken>,
+    /// The first has not been taken yet.
+    first: bool,
     /// How far apart, if any more are wanted.
     every: Option<Duration>,
     /// The earliest time for the next one.
@@ -41,10 +43,28 @@ pub(super) struct Snapshots {
 
 /// A snapshot.
 pub(super) struct Taken {
-    listed: io::Result<Listed>,
-    /// When it was complete: `CLOCK_MONOTONIC`, nanoseconds.
-    at_ns: u64,
+    /// What was found.
+    rows: Vec<Sighting>,
+    /// What could not be looked at.
+    notes: io::Result<Vec<String>>,
     took: Duration,
+}
+
+/// A row of a snapshot, as much as the table takes of it.
+struct Sighting {
+    adopted: Adopted,
+    listens_at: Option<(u32, u16)>,
+    waits_at: Option<(u32, u16)>,
+}
+
+impl Sighting {
+    fn new(row: &Row) -> Option<Self> {
+        Some(Self {
+            adopted: row.adopted(monotonic_ns())?,
+            listens_at: row.listens_at(),
+            waits_at: row.waits_at(),
+        })
+    }
 }
 
 /// What to do next.
@@ -76,11 +96,14 @@ impl Snapshots {
         thread::spawn(move || {
             while asked.recv().is_ok() {
                 let began = Instant::now();
+                let mut rows = Vec::new();
                 // Whoever is new is looked up when it is taken in.
-                let listed = list_with(&mut holders, &want, Ask::Nothing);
+                let notes = each(&mut holders, &want, Ask::Nothing, |row| {
+                    rows.extend(Sighting::new(&row));
+                });
                 let snapshot = Taken {
-                    listed,
-                    at_ns: monotonic_ns(),
+                    rows,
+                    notes,
                     took: began.elapsed(),
                 };
                 if taken.send(snapshot).is_err() {
@@ -92,6 +115,7 @@ impl Snapshots {
         Self {
             ask,
             taken: receiver,
+            first: true,
             every,
             not_before: now,
             due: every.map(|every| now + every),
@@ -146,28 +170,27 @@ impl Snapshots {
         let now = Instant::now();
         self.not_before = now + (taken.took * SHARE).max(REPAIR_AFTER);
         self.due = self.every.map(|every| self.not_before.max(now + every));
-        let listed = match taken.listed {
-            Ok(listed) => listed,
+        let notes = match taken.notes {
+            Ok(notes) => notes,
             Err(error) => {
                 tell(format_args!("what is open is not known: {error}"));
                 return pipeline.take(&Item::SnapshotEnds { whole: false });
             }
         };
-        if !pipeline.tells_open {
-            listed.notes.iter().for_each(tell);
+        if self.first {
+            notes.iter().for_each(tell);
+            self.first = false;
         }
         let pids = plan.pids.is_some().then(|| probes.followed());
-        let wanted = Followed::new(pids.as_ref(), &listed.rows);
-        for row in &listed.rows {
-            let Some(adopted) = row.adopted(taken.at_ns) else {
-                continue;
-            };
+        let wanted = Followed::new(pids.as_ref(), &taken.rows);
+        for row in &taken.rows {
+            let adopted = &row.adopted;
             let known = pipeline.table().contains(adopted.socket.id);
             if !known && !wanted.has(row) {
                 continue;
             }
             if !known && plan.pids.is_some() {
-                probes.follow(adopted.socket.id, row.listens_at());
+                probes.follow(adopted.socket.id, row.listens_at);
             }
             for &(pid, _) in &adopted.holders {
                 if !pipeline.table().knows(pid) {
@@ -176,7 +199,7 @@ impl Snapshots {
             }
             pipeline.take(&Item::Adopted(adopted))?;
         }
-        let whole = listed.notes.is_empty();
+        let whole = notes.is_empty();
         pipeline.take(&Item::SnapshotEnds { whole })
     }
 }
@@ -188,27 +211,27 @@ struct Followed<'a> {
 }
 
 impl<'a> Followed<'a> {
-    fn new(pids: Option<&'a HashSet<u32>>, rows: &[Row]) -> Self {
+    fn new(pids: Option<&'a HashSet<u32>>, rows: &[Sighting]) -> Self {
         let mut followed = Self {
             pids,
             listened: HashSet::new(),
         };
         if pids.is_some() {
             let listeners = rows.iter().filter(|row| followed.holds(row));
-            followed.listened = listeners.filter_map(Row::listens_at).collect();
+            followed.listened = listeners.filter_map(|row| row.listens_at).collect();
         }
         followed
     }
 
     /// Does a followed process hold it?
-    fn holds(&self, row: &Row) -> bool {
-        let holds =
-            |pids: &&HashSet<u32>| row.holders.iter().any(|it| pids.contains(&it.process.pid));
-        self.pids.as_ref().is_none_or(holds)
+    fn holds(&self, row: &Sighting) -> bool {
+        let holders = &row.adopted.holders;
+        self.pids
+            .is_none_or(|pids| holders.iter().any(|(pid, _)| pids.contains(pid)))
     }
 
     /// That, or nobody has accepted it yet from a listener of theirs: it is theirs in all but name.
-    fn has(&self, row: &Row) -> bool {
-        self.holds(row) || row.waits_at().is_some_and(|at| self.listened.contains(&at))
+    fn has(&self, row: &Sighting) -> bool {
+        self.holds(row) || row.waits_at.is_some_and(|at| self.listened.contains(&at))
     }
 }

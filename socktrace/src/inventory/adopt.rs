@@ -25,7 +25,7 @@ impl Row {
         let state = match found.state {
             State::Tcp(state) => state,
             State::BoundInactive => TcpState::Close,
-            State::Request => return None,
+            State::Request | State::Pipe(_) => return None,
         };
         if found.protocol != Protocol::Tcp || found.cookie == 0 {
             return None;

@@ -1,22 +1,23 @@
 //! Takes the lists: holders first, then every namespace's sockets, and puts them together.
 
-use std::{io, sync::Arc};
+use std::io;
 
-use hashbrown::HashMap;
+use hashbrown::HashSet;
 use socktrace_common::socket::TcpState;
 
 use super::{
     Row, Want,
-    row::{Holding, Listeners, role},
+    people::People,
+    row::Listeners,
+    search::{Searched, asks_for_sockets},
     want::one_of,
 };
 use crate::{
     probe::offsets::KernelTypes,
-    process::{Ask, Process, read_comm},
+    process::Ask,
     source::snapshot::{
-        Buffer, Detail, DiagError, Extras, Found, Held, Holder, Holders, Namespaces, Protocols,
-        Query, State,
-        class::{Class, Inodes, Unlisted},
+        Buffer, DiagError, Extras, Found, Held, Holder, Holders, Namespaces, Protocol, Protocols,
+        Query, States, Walked, class::Class,
     },
 };
 
@@ -32,59 +33,94 @@ pub struct Listed {
 /// Lists what is open and wanted. `types` lets the kernel list descriptors; without, `/proc` does.
 pub fn list(want: &Want, types: Option<&KernelTypes>, ask: Ask) -> io::Result<Listed> {
     let mut holders = types.map_or_else(Holders::from_proc, Holders::new);
-    list_with(&mut holders, want, ask)
+    let mut rows = Vec::new();
+    let notes = each(&mut holders, want, ask, |row| rows.push(row))?;
+    Ok(Listed { rows, notes })
 }
 
-/// The same with a way to list descriptors that is used again.
-pub fn list_with(holders: &mut Holders, want: &Want, ask: Ask) -> io::Result<Listed> {
-    let mut listed = Listed::default();
-    let held = held(holders, &mut listed.notes)?;
-    let mut namespaces = Namespaces::new();
-    namespaces.refresh(held.iter().filter_map(Holder::lead))?;
-    let mut found = Vec::new();
-    dump(&mut namespaces, want, &mut found, &mut listed.notes);
-    for skipped in namespaces.skipped() {
-        let (inum, reason) = (skipped.inum, &skipped.reason);
-        listed
-            .notes
-            .push(format!("namespace {inum} is not listed: {reason}"));
-    }
-    let mut people = People::new(held, ask);
-    let listeners = listeners(&found);
-    for found in found {
-        let class = Class::of(&found, &people.inodes);
-        if class == Class::NoDescriptor && asks_for_sockets(&found) {
-            // Opened after the descriptors were listed: by us, to ask.
-            continue;
+/// The same a row at a time, in no order, with a way to list descriptors that is used again: of
+/// many rows few are here at once. Says what is missing.
+pub fn each(
+    holders: &mut Holders,
+    want: &Want,
+    ask: Ask,
+    mut each: impl FnMut(Row),
+) -> io::Result<Vec<String>> {
+    let mut each = |row: Row| {
+        if want.wants(&row) {
+            each(row);
         }
-        listed
-            .rows
-            .push(people.row(found, class.word(), &listeners));
-    }
-    people.add_unlisted(&mut listed.rows);
-    listed.rows.retain(|row| want.wants(row));
-    Ok(listed)
-}
-
-/// Every descriptor of a socket.
-fn held(holders: &mut Holders, notes: &mut Vec<String>) -> io::Result<Vec<Holder>> {
-    let mut held = Vec::new();
-    let walked = holders.each(|holder| {
-        if matches!(holder.held, Held::Socket(_)) {
-            held.push(holder);
-        }
-    })?;
-    if walked.unreadable > 0 {
+    };
+    let mut notes = Vec::new();
+    let (held, walked) = held(holders, want.wants_pipes())?;
+    let complete = walked.unreadable == 0;
+    if !complete {
         notes.push(format!(
             "{} processes do not show their descriptors: their sockets have no holders here \
              (CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH show all)",
             walked.unreadable
         ));
     }
-    Ok(held)
+    let mut namespaces = Namespaces::new();
+    namespaces.refresh(held.iter().filter_map(Holder::lead))?;
+    let listeners = listeners(&mut namespaces, want);
+    let mut people = People::new(held, ask);
+    // A dump is not taken in one moment: a socket that moves can be in it twice.
+    let mut seen = HashSet::new();
+    let mut nobodys = Vec::new();
+    dump(
+        &mut namespaces,
+        want,
+        want.tcp_states(),
+        &mut notes,
+        |found| {
+            if found.cookie != 0 && !seen.insert(found.cookie) {
+                return;
+            }
+            match Class::of(&found, people.inodes()) {
+                // Ours, to ask: it was opened after the descriptors were listed.
+                Class::NoDescriptor if asks_for_sockets(&found) => {}
+                Class::NoDescriptor => nobodys.push(found),
+                class => each(people.row(found, class.word(), &listeners)),
+            }
+        },
+    );
+    drop(seen);
+    for skipped in namespaces.skipped() {
+        let (inum, reason) = (skipped.inum, &skipped.reason);
+        notes.push(format!("namespace {inum} is not listed: {reason}"));
+    }
+    let searched = Searched::new(holders, &mut people, &mut namespaces, want, &mut nobodys)?;
+    for found in nobodys {
+        let class = match Class::of(&found, people.inodes()) {
+            Class::NoDescriptor => searched.class(&found),
+            class => class,
+        };
+        each(people.row(found, class.word(), &listeners));
+    }
+    people.each_unlisted(complete, each);
+    Ok(notes)
 }
 
-fn dump(namespaces: &mut Namespaces, want: &Want, found: &mut Vec<Found>, notes: &mut Vec<String>) {
+/// Every descriptor of a socket, and if asked of a pipe.
+pub(super) fn held(walk: &mut Holders, pipes: bool) -> io::Result<(Vec<Holder>, Walked)> {
+    let mut held = Vec::new();
+    let walked = walk.each(|holder| {
+        if pipes || matches!(holder.held, Held::Socket(_)) {
+            held.push(holder);
+        }
+    })?;
+    Ok((held, walked))
+}
+
+/// The rows of the namespaces and protocols that are wanted; of TCP those in these states.
+pub(super) fn dump(
+    namespaces: &mut Namespaces,
+    want: &Want,
+    states: States,
+    notes: &mut Vec<String>,
+    mut each: impl FnMut(Found),
+) {
     let extras = Extras {
         tcp: true,
         memory: false,
@@ -98,8 +134,11 @@ fn dump(namespaces: &mut Namespaces, want: &Want, found: &mut Vec<Found>, notes:
             if !one_of(&want.protocols, Some(&protocol.rows())) {
                 continue;
             }
-            let query = Query::all(protocol).with(extras);
-            match namespace.dump(query, &mut buffer, |row| found.push(row)) {
+            let query = Query {
+                states,
+                ..Query::all(protocol).with(extras)
+            };
+            match namespace.dump(query, &mut buffer, &mut each) {
                 Ok(_) | Err(DiagError::Unsupported) => {}
                 Err(error) => {
                     let inum = namespace.inum();
@@ -110,103 +149,20 @@ fn dump(namespaces: &mut Namespaces, want: &Want, found: &mut Vec<Found>, notes:
             }
         }
     }
-    // A dump is not taken in one moment: a socket that moves can be in it twice.
-    found.sort_by_key(|row| row.cookie);
-    found.dedup_by_key(|row| row.cookie);
 }
 
-/// Is it a netlink socket of those that list sockets (`NETLINK_SOCK_DIAG`)?
-fn asks_for_sockets(found: &Found) -> bool {
-    matches!(found.detail, Detail::Netlink { protocol: 4, .. })
-}
-
-fn listeners(found: &[Found]) -> Listeners {
-    let listening = found
-        .iter()
-        .filter(|row| row.state == State::Tcp(TcpState::Listen));
-    listening
-        .filter_map(|row| Some((row.netns, row.local.port?)))
-        .collect()
-}
-
-/// Who holds what.
-struct People {
-    by_inode: HashMap<u32, Vec<Holder>>,
-    inodes: Inodes,
-    processes: HashMap<u32, Arc<Process>>,
-    ask: Ask,
-}
-
-impl People {
-    fn new(held: Vec<Holder>, ask: Ask) -> Self {
-        let mut people = Self {
-            by_inode: HashMap::new(),
-            inodes: Inodes::default(),
-            processes: HashMap::new(),
-            ask,
-        };
-        for holder in held {
-            people.inodes.insert(holder.inode);
-            people
-                .by_inode
-                .entry(holder.inode)
-                .or_default()
-                .push(holder);
-        }
-        people
-    }
-
-    fn row(&mut self, found: Found, class: Option<&'static str>, listeners: &Listeners) -> Row {
-        let mut held = self.by_inode.remove(&found.inode).unwrap_or_default();
-        held.sort_unstable_by_key(|holder| (holder.pid, holder.fd));
-        let holders: Vec<_> = held
-            .iter()
-            .map(|holder| Holding {
-                process: self.process(holder.pid),
-                fd: holder.fd,
-            })
-            .collect();
-        Row {
-            role: role(&found, listeners),
-            owner: holders.first().map(|it| Arc::clone(&it.process)),
-            found,
-            class,
-            holders,
-        }
-    }
-
-    /// Sockets that processes hold and no dump shows: never bound, or over and still open.
-    fn add_unlisted(&mut self, rows: &mut Vec<Row>) {
-        let mut left: Vec<_> = self.by_inode.keys().copied().collect();
-        left.sort_unstable();
-        for inode in left {
-            let open = self.by_inode[&inode]
-                .iter()
-                .find_map(|holder| match holder.held {
-                    Held::Socket(open) => open,
-                    Held::Pipe { .. } => None,
-                });
-            let Some(found) = open.and_then(|open| Found::unlisted(&open, inode)) else {
-                continue;
-            };
-            let class = match Unlisted::of(open.as_ref()) {
-                Unlisted::Idle => "idle",
-                Unlisted::Dead => "dead",
-                Unlisted::Unbound => "unbound",
-                Unlisted::Other | Unlisted::Unknown => continue,
-            };
-            rows.push(self.row(found, Some(class), &Listeners::new()));
-        }
-    }
-
-    fn process(&mut self, pid: u32) -> Arc<Process> {
-        let ask = self.ask;
-        Arc::clone(self.processes.entry(pid).or_insert_with(|| {
-            Arc::new(Process {
-                pid,
-                comm: ask.name().then(|| read_comm(pid)).flatten(),
-                details: ask.details(pid),
-            })
-        }))
-    }
+/// Where TCP listens: the kernel has its listeners in a table of their own, and a short one.
+fn listeners(namespaces: &mut Namespaces, want: &Want) -> Listeners {
+    let want = Want {
+        protocols: vec![Protocol::Tcp],
+        netns: want.netns.clone(),
+        ..Want::default()
+    };
+    let mut listeners = Listeners::new();
+    let states = States::none().with(TcpState::Listen);
+    // What cannot be listed is told when everything is.
+    dump(namespaces, &want, states, &mut Vec::new(), |row| {
+        listeners.extend(row.local.port.map(|port| (row.netns, port)));
+    });
+    listeners
 }

@@ -2,11 +2,13 @@
 
 mod adopt;
 mod list;
+mod people;
 mod row;
+mod search;
 mod want;
 
 pub use self::{
-    list::{Listed, list, list_with},
+    list::{Listed, each, list},
     row::{Age, Holding, Row},
     want::{Expression, Want, one_of, state_name},
 };

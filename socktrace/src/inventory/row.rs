@@ -7,7 +7,7 @@ use socktrace_common::socket::TcpState::{CloseWait, Listen, TimeWait};
 use crate::{
     change::{Ownership, Role},
     process::Process,
-    source::snapshot::{Found, Protocol, State, class::Class},
+    source::snapshot::{Found, Held, Protocol, State, class::Class},
 };
 
 /// How long a port stays taken after an orderly close (`TCP_TIMEWAIT_LEN`, include/net/tcp.h).
@@ -35,6 +35,8 @@ pub struct Holding {
     pub process: Arc<Process>,
     /// Its descriptor.
     pub fd: u32,
+    /// What it refers to: which end, if it is a pipe.
+    pub held: Held,
 }
 
 /// How long something has been so: at least this long, milliseconds.

@@ -7,7 +7,7 @@ use socktrace_common::socket::TcpState;
 use super::Row;
 use crate::{
     change::{Family, state_word},
-    source::snapshot::{Protocol, State},
+    source::snapshot::{Ends, Protocol, State, States},
 };
 
 /// What is wanted. An empty list wants everything.
@@ -72,6 +72,44 @@ impl Want {
             && (self.states.is_empty() || self.states.iter().any(|it| is_state(found.state, it)))
             && self.expression.0.iter().all(|term| term.holds(row))
     }
+
+    /// Are pipes wanted? Everybody has them and nobody means them who asks for sockets: they have
+    /// to be asked for.
+    pub(super) fn wants_pipes(&self) -> bool {
+        self.protocols.contains(&Protocol::Pipe)
+    }
+
+    /// Is what nobody holds not wanted?
+    pub(super) fn wants_holders(&self) -> bool {
+        !(self.pids.is_empty() && self.comms.is_empty() && self.containers.is_empty())
+    }
+}
+
+impl Want {
+    /// The states to ask the kernel for.
+    pub(super) fn tcp_states(&self) -> States {
+        let wanted = |state: State| {
+            let among = |name: &String| is_state(state, name);
+            let terms = self.expression.0.iter();
+            (self.states.is_empty() || self.states.iter().any(among))
+                && terms.clone().all(|term| match term {
+                    Term::State(name) => is_state(state, name),
+                    _ => true,
+                })
+        };
+        let mut states = States::none();
+        for state in TcpState::ALL {
+            let request = state == TcpState::SynRecv && wanted(State::Request);
+            if wanted(State::Tcp(state)) || request {
+                states = states.with(state);
+            }
+        }
+        // A socket in CLOSE that has a port is in that list only.
+        if wanted(State::BoundInactive) || wanted(State::Tcp(TcpState::Close)) {
+            states = states.and(States::BOUND_INACTIVE);
+        }
+        states
+    }
 }
 
 /// Is it one of those that are wanted? An empty list wants everything.
@@ -129,13 +167,15 @@ pub fn state_name(name: &str) -> Result<String, String> {
     let known = TcpState::ALL
         .iter()
         .any(|state| state_word(*state) == short);
-    if known || groups.contains(&short) || short == State::BoundInactive.word() {
+    let pipe = Ends::KNOWN.iter().any(|ends| ends.word() == short);
+    if known || groups.contains(&short) || short == State::BoundInactive.word() || pipe {
         return Ok(short.to_owned());
     }
     let names = TcpState::ALL.map(state_word).join(", ");
     Err(format!(
-        "there is no state {name:?}; there are {names}, bound_inactive, {}",
-        groups.join(", ")
+        "there is no state {name:?}; there are {names}, bound_inactive, {}; of pipes: {}",
+        groups.join(", "),
+        Ends::KNOWN.map(Ends::word).join(", ")
     ))
 }
 
@@ -197,6 +237,27 @@ mod tests {
             "dport eq 443".parse::<Expression>().unwrap().0,
             [Term::RemotePort(443)]
         );
+    }
+
+    #[test]
+    fn the_kernel_is_asked_for_the_wanted_states_only() {
+        let close_wait = Want {
+            expression: "state close-wait".parse().unwrap(),
+            ..Want::default()
+        };
+        let only = States::none().with(TcpState::CloseWait);
+        assert_eq!(close_wait.tcp_states(), only);
+        let closed = Want {
+            states: vec!["close".to_owned()],
+            ..Want::default()
+        };
+        let expected = States::none().with(TcpState::Close);
+        assert_eq!(closed.tcp_states(), expected.and(States::BOUND_INACTIVE));
+        let all = Want::default().tcp_states();
+        assert_eq!(all.common(States::BOUND_INACTIVE), States::BOUND_INACTIVE);
+        for state in TcpState::ALL {
+            assert_ne!(all.without(state), all, "{state:?}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::{
     change::{Family, Role},
     field::printable,
     inventory::{Age, Holding, Row},
-    source::snapshot::{Detail, Protocol, State, UnixName},
+    source::snapshot::{Detail, Ends, Held, Protocol, State, UnixName},
 };
 
 /// One row as JSON. The keys are part of schema 1.
@@ -21,7 +21,7 @@ use crate::{
 struct Object<'a> {
     cookie: Option<u64>,
     inode: Option<u32>,
-    netns: u32,
+    netns: Option<u32>,
     proto: &'static str,
     family: Option<&'static str>,
     laddr: Option<String>,
@@ -45,8 +45,8 @@ struct Object<'a> {
     holders: Vec<Holder<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     class: Option<&'static str>,
-    recv_queue: u32,
-    send_queue: u32,
+    recv_queue: Option<u32>,
+    send_queue: Option<u32>,
     uid: Option<u32>,
     /// Nothing was followed, so nothing can be vouched for.
     complete: bool,
@@ -57,6 +57,8 @@ struct Holder<'a> {
     pid: u32,
     fd: u32,
     comm: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end: Option<&'static str>,
 }
 
 impl<'a> Object<'a> {
@@ -68,7 +70,7 @@ impl<'a> Object<'a> {
         Self {
             cookie: (found.cookie != 0).then_some(found.cookie),
             inode: known(found.inode),
-            netns: found.netns,
+            netns: known(found.netns),
             proto: word(found.protocol),
             family: Some(family(row)),
             laddr: found.local.address.map(|it| it.to_string()),
@@ -89,8 +91,8 @@ impl<'a> Object<'a> {
             role: row.role.word(),
             holders: row.holders.iter().map(Holder::new).collect(),
             class: row.class,
-            recv_queue: found.recv_queue,
-            send_queue: found.send_queue,
+            recv_queue: queue(row, found.recv_queue),
+            send_queue: queue(row, found.send_queue),
             uid: found.uid,
             complete: false,
         }
@@ -107,6 +109,7 @@ impl<'a> Holder<'a> {
                 .comm
                 .as_ref()
                 .map(crate::process::Comm::text),
+            end: end(holding),
         }
     }
 }
@@ -129,6 +132,7 @@ pub fn write_table(out: &mut impl Write, rows: &[Row], wide: bool) -> io::Result
         let found = &row.found;
         let local = match path(row) {
             Some(path) => printable(&path),
+            None if found.protocol == Protocol::Pipe => format!("inode {}", found.inode),
             None => text::endpoint(found.local),
         };
         let remote = match peer(row) {
@@ -140,11 +144,11 @@ pub fn write_table(out: &mut impl Write, rows: &[Row], wide: bool) -> io::Result
             "{:<7} {:<12} {:>6} {:>6} {local:<width$} {remote:<width$} {:>9} {:>9} {:<8} {}",
             word(found.protocol),
             state(row).unwrap_or("-"),
-            found.recv_queue,
-            found.send_queue,
+            told(queue(row, found.recv_queue)),
+            told(queue(row, found.send_queue)),
             age(row.age()),
             age(row.in_state()),
-            found.cookie,
+            told((found.cookie != 0).then_some(found.cookie)),
             holders(row),
         )?;
     }
@@ -177,6 +181,9 @@ fn holders(row: &Row) -> String {
             told += " ";
         }
         _ = write!(told, "pid {} fd {}", process.pid, holding.fd);
+        if let Some(end) = end(holding) {
+            _ = write!(told, " {end}");
+        }
     }
     match row.class {
         Some(class) if told.is_empty() => format!("({class})"),
@@ -195,6 +202,7 @@ fn word(protocol: Protocol) -> &'static str {
         Protocol::Unix => "unix",
         Protocol::Packet => "packet",
         Protocol::Netlink => "netlink",
+        Protocol::Pipe => "pipe",
     }
 }
 
@@ -210,6 +218,8 @@ fn family(row: &Row) -> &'static str {
 fn state(row: &Row) -> Option<&'static str> {
     match row.found.protocol {
         Protocol::Tcp | Protocol::Mptcp | Protocol::Unix => Some(row.found.state.word()),
+        Protocol::Pipe if row.found.state == State::Pipe(Ends::Unknown) => None,
+        Protocol::Pipe => Some(row.found.state.word()),
         _ if row.role == Role::Listener => Some(row.found.state.word()),
         Protocol::Udp
         | Protocol::UdpLite
@@ -217,6 +227,29 @@ fn state(row: &Row) -> Option<&'static str> {
         | Protocol::Packet
         | Protocol::Netlink => None,
     }
+}
+
+/// Bytes that wait. What is in a pipe no list says.
+fn queue(row: &Row, bytes: u32) -> Option<u32> {
+    (row.found.protocol != Protocol::Pipe).then_some(bytes)
+}
+
+/// Which end of a pipe it is.
+fn end(holding: &Holding) -> Option<&'static str> {
+    match holding.held {
+        Held::Socket(_) => None,
+        Held::Pipe {
+            reads: true,
+            writes: true,
+        } => Some("both"),
+        Held::Pipe { writes: true, .. } => Some("writer"),
+        Held::Pipe { .. } => Some("reader"),
+    }
+}
+
+/// What is known, for people.
+fn told(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
 /// A Unix socket's name: bytes that a process chose.
@@ -248,6 +281,7 @@ pub fn sort(rows: &mut [Row]) {
             found.local.port,
             found.remote.port,
             found.cookie,
+            found.inode,
         )
     });
 }

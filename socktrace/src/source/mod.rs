@@ -5,6 +5,7 @@ pub mod recording;
 pub mod ringbuf;
 pub mod snapshot;
 
+use smallvec::SmallVec;
 use socktrace_common::socket::SocketInfo;
 
 use crate::{
@@ -22,7 +23,7 @@ pub enum Item<'a> {
     /// A snapshot begins: `CLOCK_MONOTONIC`, nanoseconds.
     SnapshotBegins(u64),
     /// A socket that a snapshot found.
-    Adopted(Adopted),
+    Adopted(&'a Adopted),
     /// The snapshot has shown everything, or if not `whole` only what it could.
     SnapshotEnds {
         /// Whatever it did not show is not there.
@@ -40,7 +41,7 @@ pub struct Adopted {
     /// What the kernel says of it.
     pub socket: SocketInfo,
     /// Every process that holds it, and its descriptor there.
-    pub holders: Vec<(u32, i32)>,
+    pub holders: SmallVec<[(u32, i32); 1]>,
     /// Somebody listens on its port.
     pub served: bool,
     /// It was there at this time, and maybe before: `CLOCK_MONOTONIC`, nanoseconds.

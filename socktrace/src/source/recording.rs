@@ -137,7 +137,7 @@ impl<W: Write> Writer<W> {
                 ADOPTED,
                 &AdoptedFrame {
                     socket: adopted.socket.as_bytes().to_vec(),
-                    holders: adopted.holders.clone(),
+                    holders: adopted.holders.to_vec(),
                     served: adopted.served,
                     born_ns: adopted.born_ns,
                     state_since_ns: adopted.state_since_ns,
@@ -183,6 +183,8 @@ pub struct Reader<R: Read> {
     file: R,
     at: u64,
     body: Vec<u8>,
+    /// The last that was read.
+    adopted: Option<Adopted>,
     clock: Clock,
 }
 
@@ -193,6 +195,7 @@ impl<R: Read> Reader<R> {
             file,
             at: 0,
             body: Vec::new(),
+            adopted: None,
             clock: Clock {
                 ahead_ns: 0,
                 began_ns: 0,
@@ -233,15 +236,17 @@ impl<R: Read> Reader<R> {
             COUNTERS => Item::Counters(self.json(at)?),
             ADOPTED => {
                 let frame: AdoptedFrame = self.json(at)?;
-                Item::Adopted(Adopted {
-                    socket: SocketInfo::read_from_bytes(&frame.socket)
-                        .map_err(|_| damaged(at, "a socket that is none"))?,
-                    holders: frame.holders,
-                    served: frame.served,
-                    born_ns: frame.born_ns,
-                    state_since_ns: frame.state_since_ns,
-                    until_ns: frame.until_ns,
-                })
+                Item::Adopted(
+                    self.adopted.insert(Adopted {
+                        socket: SocketInfo::read_from_bytes(&frame.socket)
+                            .map_err(|_| damaged(at, "a socket that is none"))?,
+                        holders: frame.holders.into(),
+                        served: frame.served,
+                        born_ns: frame.born_ns,
+                        state_since_ns: frame.state_since_ns,
+                        until_ns: frame.until_ns,
+                    }),
+                )
             }
             SNAPSHOT_BEGINS => {
                 let frame: BeginsFrame = self.json(at)?;

@@ -267,7 +267,7 @@ fn adopted(state: TcpState) -> Adopted {
             state: state as u8,
             ..info(CLIENT, 40_000, 80)
         },
-        holders: vec![(PROCESS, 3)],
+        holders: [(PROCESS, 3)].into_iter().collect(),
         served: false,
         born_ns: 5,
         state_since_ns: 5,
@@ -369,7 +369,7 @@ fn holders_are_whoever_the_snapshot_says() {
     found(&mut table, 1, &[]);
     apply(&mut table, &life()[..5]);
     let passed_on = Adopted {
-        holders: vec![(PROCESS, 3), (ACCEPTOR, 8)],
+        holders: [(PROCESS, 3), (ACCEPTOR, 8)].into_iter().collect(),
         ..adopted(Established)
     };
     assert_eq!(found(&mut table, 100, &[passed_on]).len(), 0);

@@ -1,18 +1,24 @@
 //! Real sockets, real hooks: each test in a network namespace of its own. Needs root, python3,
-//! iproute2, nginx, ab and, for the comparison with the peers, libbpf-tools.
+//! iproute2, nginx, ab and, for the comparison with the peers, libbpf-tools. Tests that watch other
+//! programs pass without them and say so.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "it is all tests")]
 
 mod adopted;
 mod doctor;
 mod filters;
+mod listed;
 mod lives;
 mod loss;
 mod peers;
+mod programs;
 mod reconcile;
+mod ring;
+mod scene;
 mod snapshot;
 mod sockets;
 mod ss;
 mod starts;
 mod support;
 mod traffic;
+mod ways;

@@ -157,7 +157,7 @@ fn reconcile(probes: &Probes, pipeline: &mut Pipeline) {
     assert_eq!(listed.notes, Vec::<String>::new());
     let now = monotonic_ns();
     for adopted in listed.rows.iter().filter_map(|row| row.adopted(now)) {
-        pipeline.take(&Item::Adopted(adopted)).unwrap();
+        pipeline.take(&Item::Adopted(&adopted)).unwrap();
     }
     pipeline.take(&Item::SnapshotEnds { whole: true }).unwrap();
 }

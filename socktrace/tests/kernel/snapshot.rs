@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeSet, process::Command};
 
-use serde_json::Value;
 use socktrace::{
     probe::offsets,
     process::attribution::{Attribution, Started},
@@ -15,40 +14,10 @@ use socktrace::{
 use socktrace_common::socket::TcpState;
 
 use crate::{
+    scene::Scene,
     ss::Line,
-    support::{Dialogue, Netns, inode, python, run},
+    support::{Netns, inode, run},
 };
-
-/// What a script holds while it waits for us.
-struct Scene {
-    dialogue: Dialogue,
-    facts: Value,
-}
-
-impl Scene {
-    /// Runs a script until it says `ready(name=number…)`.
-    fn new(netns: &Netns, script: &str) -> Self {
-        let ready = "
-def ready(**facts): os.write(1, b'ready ' + json.dumps(facts).encode() + b'\\n')
-def inode(s): return os.fstat(s.fileno()).st_ino
-def wait(): sys.stdin.readline()
-";
-        let mut dialogue = Dialogue::start(python(netns, &format!("{ready}{script}\nwait()")));
-        let facts = serde_json::from_str(&dialogue.hear("ready")).unwrap();
-        Self { dialogue, facts }
-    }
-
-    #[track_caller]
-    fn said(&self, name: &str) -> u64 {
-        let fact = self.facts.get(name).and_then(Value::as_u64);
-        fact.unwrap_or_else(|| panic!("the script did not say {name}: {}", self.facts))
-    }
-
-    #[track_caller]
-    fn inode(&self, name: &str) -> u32 {
-        u32::try_from(self.said(name)).unwrap()
-    }
-}
 
 /// Everything of one namespace, and every descriptor of the machine.
 struct Taken {
@@ -485,8 +454,7 @@ ready(it=cookie(l)); wait(); l.close(); ready(closed=1)
     assert_eq!(population(&mut namespaces, second).time_wait, 1);
     assert_eq!(population(&mut namespaces, first).tcp, 1);
 
-    nomad.dialogue.say("");
-    nomad.dialogue.hear("ready");
+    nomad.go();
     let holders = self::holders();
     namespaces
         .refresh(holders.iter().filter_map(Holder::lead))

@@ -1,8 +1,9 @@
 //! `sockets`: what is open now, as a user sees it.
 
-use std::process::Command;
-
-use crate::support::{Dialogue, Netns, Row, rows, run, socktrace};
+use crate::{
+    listed::sockets,
+    support::{Dialogue, Netns},
+};
 
 /// Holds one of each, tells their cookies, and waits.
 const HOLDER: &str = r"
@@ -22,12 +23,6 @@ for name, s in (('listener', l), ('close_wait', a), ('idle', idle), ('udp', u), 
     print(name, cookie(s), s.fileno(), flush=True)
 sys.stdin.readline(); os.wait()
 ";
-
-fn sockets(netns: &Netns, arguments: &[&str]) -> Vec<Row> {
-    let mut command = Command::new(socktrace());
-    command.args(["sockets", "-o", "json", "--netns", netns.name()]);
-    rows(&run(command.args(arguments)))
-}
 
 /// The numbers after a word.
 fn numbers(text: &str) -> Vec<i64> {

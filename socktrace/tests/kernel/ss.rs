@@ -19,7 +19,7 @@ pub(crate) struct Line {
     queues: (u32, u32),
     local: String,
     remote: String,
-    inode: u32,
+    pub(crate) inode: u32,
     cookie: Option<u64>,
     pub(crate) holders: BTreeSet<(u32, u32)>,
 }
@@ -80,7 +80,9 @@ impl Line {
                 State::Tcp(TcpState::Established) => "ESTAB".to_owned(),
                 State::Tcp(TcpState::FinWait1) => "FIN-WAIT-1".to_owned(),
                 State::Tcp(TcpState::FinWait2) => "FIN-WAIT-2".to_owned(),
-                state @ State::Tcp(_) => state.word().to_uppercase().replace('_', "-"),
+                state @ (State::Tcp(_) | State::Pipe(_)) => {
+                    state.word().to_uppercase().replace('_', "-")
+                }
             },
             queues: (found.recv_queue, found.send_queue),
             local,

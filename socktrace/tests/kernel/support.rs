@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader, Write as _},
+    os::fd::AsFd as _,
     path::PathBuf,
     process::{Child, Command, Output, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -10,7 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    process::{Pid, Signal, kill_process},
+    thread::{LinkNameSpaceType, move_into_link_name_space},
+};
 use serde_json::Value;
 use tempfile::NamedTempFile;
 
@@ -44,6 +48,12 @@ impl Netns {
     /// Its name under `/run/netns`.
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The calling thread moves in: what it opens from now on is there.
+    pub(crate) fn enter(&self) {
+        let file = fs::File::open(format!("/run/netns/{}", self.name)).unwrap();
+        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
     }
 
     /// A command that runs in the namespace. Not by `ip netns exec`, which would hide tracefs.
@@ -283,6 +293,10 @@ impl Background {
             thread::sleep(Duration::from_millis(20));
         }
         background
+    }
+
+    pub(crate) fn pid(&self) -> i64 {
+        self.child.id().into()
     }
 
     pub(crate) fn stdout(&self) -> String {

@@ -22,9 +22,14 @@ pub enum Class {
     Minisock,
     /// A handshake that is not over; its listener keeps it.
     Request,
-    /// It has a file that is in no process's table: on its way in a message (`SCM_RIGHTS`), a
-    /// direct descriptor of `io_uring`, or the kernel's own. Also what was opened, or closed, while
-    /// the lists were taken.
+    /// It is on its way in a message (`SCM_RIGHTS`); only [`Elsewhere`](super::Elsewhere) says so.
+    InFlight,
+    /// It is a direct descriptor of `io_uring`; only [`Elsewhere`](super::Elsewhere) says so.
+    DirectDescriptor,
+    /// It is in no process's table, and where it is instead is not known: in a queue or a ring
+    /// that does not tell enough, in use by a call although it was closed, or with the kernel,
+    /// whose own sockets have inodes too (tunnels, network file systems). Also what was opened, or
+    /// closed, while the lists were taken.
     NoDescriptor,
     /// The kernel's own netlink socket.
     Kernel,
@@ -38,6 +43,9 @@ pub enum Unlisted {
     /// TCP whose connection is over and which is still open: reset, refused, or closed by both
     /// sides.
     Dead,
+    /// TCP that was connected or listening when descriptors were listed, and closed or over when
+    /// sockets were.
+    Passing,
     /// UDP that was never bound.
     Unbound,
     /// Of a family that no dump shows, or of which none was taken.
@@ -83,6 +91,8 @@ impl Class {
             Self::Orphan => Some("orphan"),
             Self::Minisock => Some("minisock"),
             Self::Request => Some("request"),
+            Self::InFlight => Some("in flight"),
+            Self::DirectDescriptor => Some("direct descriptor"),
             Self::NoDescriptor => Some("no descriptor"),
             Self::Kernel => Some("kernel"),
         }
@@ -97,9 +107,10 @@ impl Unlisted {
         };
         let inet = open.family == AF_INET || open.family == AF_INET6;
         match open.proto {
-            IPPROTO_TCP | IPPROTO_MPTCP if inet => match open.shutdown {
-                0 => Self::Idle,
-                _ => Self::Dead,
+            IPPROTO_TCP | IPPROTO_MPTCP if inet => match (open.state, open.shutdown) {
+                (CLOSE, 0) => Self::Idle,
+                (CLOSE, _) => Self::Dead,
+                _ => Self::Passing,
             },
             IPPROTO_UDP | IPPROTO_UDPLITE if inet && open.lport.is_none() => Self::Unbound,
             _ => Self::Other,
@@ -107,6 +118,7 @@ impl Unlisted {
     }
 }
 
+const CLOSE: u8 = TcpState::Close as u8;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 const IPPROTO_TCP: u16 = 6;
@@ -115,6 +127,11 @@ const IPPROTO_UDPLITE: u16 = 136;
 const IPPROTO_MPTCP: u16 = 262;
 
 impl Inodes {
+    /// Are there none?
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Is it among them?
     pub fn contains(&self, inode: u32) -> bool {
         self.0.contains(&inode)
@@ -247,6 +264,11 @@ mod tests {
     fn what_is_held_and_not_listed_is_explained() {
         assert_eq!(Unlisted::of(Some(&open(6, 0, None))), Unlisted::Idle);
         assert_eq!(Unlisted::of(Some(&open(6, 3, None))), Unlisted::Dead);
+        let established = Open {
+            state: 1,
+            ..open(6, 0, Some(80))
+        };
+        assert_eq!(Unlisted::of(Some(&established)), Unlisted::Passing);
         assert_eq!(Unlisted::of(Some(&open(17, 0, None))), Unlisted::Unbound);
         assert_eq!(Unlisted::of(Some(&open(1, 0, None))), Unlisted::Other);
         assert_eq!(Unlisted::of(None), Unlisted::Unknown);

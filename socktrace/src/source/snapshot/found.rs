@@ -64,6 +64,8 @@ pub enum Protocol {
     Unix,
     Packet,
     Netlink,
+    /// An anonymous pipe: no socket, and yet two ends that somebody holds, or does not.
+    Pipe,
 }
 
 /// Where a socket stands.
@@ -76,6 +78,21 @@ pub enum State {
     Request,
     /// TCP, bound to a port, neither connected nor listening (6.8; before, no dump shows these).
     BoundInactive,
+    /// A pipe.
+    Pipe(Ends),
+}
+
+/// Which ends of a pipe processes hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ends {
+    /// Both.
+    Both,
+    /// Nobody reads: who writes gets `EPIPE`.
+    NoReader,
+    /// Nobody writes: who reads comes to the end.
+    NoWriter,
+    /// Only one was seen, and not every process could be looked at.
+    Unknown,
 }
 
 /// A running timer of a TCP socket.
@@ -196,11 +213,46 @@ impl State {
             Self::Tcp(state) => state_word(state),
             Self::Request => "syn_recv",
             Self::BoundInactive => "bound_inactive",
+            Self::Pipe(ends) => ends.word(),
+        }
+    }
+}
+
+impl Ends {
+    /// Those that can be told in words.
+    pub const KNOWN: [Self; 3] = [Self::Both, Self::NoReader, Self::NoWriter];
+
+    /// `complete`: every process was looked at, so that an end that nobody showed is held by
+    /// nobody.
+    pub fn of(read: bool, written: bool, complete: bool) -> Self {
+        match (read, written) {
+            (true, true) => Self::Both,
+            (false, true) if complete => Self::NoReader,
+            (true, false) if complete => Self::NoWriter,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Both => "open",
+            Self::NoReader => "no_reader",
+            Self::NoWriter => "no_writer",
+            Self::Unknown => "unknown",
         }
     }
 }
 
 impl Found {
+    /// A pipe: it belongs to no namespace, and has no cookie.
+    pub fn pipe(inode: u32, ends: Ends) -> Self {
+        Self {
+            state: State::Pipe(ends),
+            ..Self::new(Protocol::Pipe, 0, 0, inode)
+        }
+    }
+
     /// A socket of which nothing else is known.
     pub(super) fn new(protocol: Protocol, netns: u32, cookie: u64, inode: u32) -> Self {
         Self {

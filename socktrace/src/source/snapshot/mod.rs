@@ -2,7 +2,7 @@
 //!
 //! Three lists, none of them taken at one moment: the rows of dumps ([`Namespaces`], [`Found`]),
 //! who holds what ([`Holders`]), and the kernel's own counts ([`Population`]). [`class`] says what
-//! it means to be in one and not in another.
+//! it means to be in one and not in another; [`Elsewhere`] looks where no table leads.
 //!
 //! ```no_run
 //! use socktrace::{probe::offsets, source::snapshot::*};
@@ -29,6 +29,7 @@
 
 pub mod class;
 pub mod diag;
+mod elsewhere;
 mod found;
 pub mod holders;
 pub mod netns;
@@ -37,7 +38,8 @@ mod query;
 
 pub use self::{
     diag::{Buffer, Diag, DiagError, Dumped},
-    found::{Detail, Found, Memory, Protocol, State, Tcp, Timer, TimerKind, Unix, UnixName},
+    elsewhere::Elsewhere,
+    found::{Detail, Ends, Found, Memory, Protocol, State, Tcp, Timer, TimerKind, Unix, UnixName},
     holders::{Held, Holder, Holders, Open, Walked},
     netns::{Lead, Namespace, Namespaces, Population, Skipped},
     query::{Extras, Protocols, Query, States},
