@@ -32,12 +32,19 @@ pub(crate) enum At {
 pub(crate) struct Ring(IoUring);
 
 impl Ring {
-    /// The thread moves into the namespace, and stays there.
-    pub(crate) fn new(netns: &Netns) -> Self {
+    /// The thread moves into the namespace, and stays there. `None`, and told so, where rings are
+    /// forbidden (`kernel.io_uring_disabled`) or not compiled in.
+    pub(crate) fn new(netns: &Netns) -> Option<Self> {
         netns.enter();
-        let ring = IoUring::new(8).unwrap();
+        let ring = match IoUring::new(8) {
+            Ok(ring) => ring,
+            Err(error) => {
+                println!("skipped: there is no io_uring ({error})");
+                return None;
+            }
+        };
         ring.submitter().register_files_sparse(8).unwrap();
-        Self(ring)
+        Some(Self(ring))
     }
 
     /// Does one thing, and waits until it is done: its result.

@@ -219,13 +219,21 @@ os._exit(1)
     let mut seen = 0;
     for _ in 0..5 {
         let rows = sockets(&netns, &["-t", "state", "established"]);
+        // A thread in the middle of accept() has no descriptor yet, and in the middle of close()
+        // none any more; there are two threads.
+        let mut calls = 0;
         for row in &rows {
-            // It is held, or the accept queue's; who went with its holder is not shown.
-            if row.text("class") != Some("unaccepted") {
-                expect_owner(row, scene.number("pid"));
-                seen += 1;
+            match row.text("class") {
+                // The accept queue's.
+                Some("unaccepted") => {}
+                Some("no descriptor") => calls += 1,
+                _ => {
+                    expect_owner(row, scene.number("pid"));
+                    seen += 1;
+                }
             }
         }
+        assert!(calls <= 2, "{rows:#?}");
     }
     assert!(seen > 50, "{seen}");
 }
@@ -277,7 +285,9 @@ os.wait()
 #[test]
 fn sockets_of_a_ring_with_descriptors_are_as_any_others() {
     let netns = Netns::new();
-    let mut ring = Ring::new(&netns);
+    let Some(mut ring) = Ring::new(&netns) else {
+        return;
+    };
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let client = ring.socket(None);
     ring.connect(At::Fd(client), &listener);
@@ -303,7 +313,9 @@ fn sockets_of_a_ring_with_descriptors_are_as_any_others() {
 #[test]
 fn direct_descriptors_are_nobodys_and_named() {
     let netns = Netns::new();
-    let mut ring = Ring::new(&netns);
+    let Some(mut ring) = Ring::new(&netns) else {
+        return;
+    };
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     ring.socket(Some(3));
     ring.connect(At::Slot(3), &listener);
