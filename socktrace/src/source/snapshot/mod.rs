@@ -39,6 +39,6 @@ pub use self::{
     diag::{Buffer, Diag, DiagError, Dumped},
     found::{Detail, Found, Memory, Protocol, State, Tcp, Timer, TimerKind, Unix, UnixName},
     holders::{Held, Holder, Holders, Open, Walked},
-    netns::{Lead, Namespace, Namespaces, Population, Skipped},
+    netns::{Lead, Namespace, Namespaces, Population, Skipped, Sysctls},
     query::{Extras, Protocols, Query, States},
 };
