@@ -23,6 +23,8 @@ pub mod table;
 
 pub mod inventory;
 
+pub mod ports;
+
 pub mod sequence;
 
 pub mod field;

@@ -72,10 +72,10 @@ fn a_room_uses_only_rooms_above_it() {
 }
 
 #[test]
-fn the_table_does_no_input_or_output_and_reads_no_clock() {
+fn the_table_and_the_ports_do_no_input_or_output_and_read_no_clock() {
     let outside =
         Regex::new(r"std::(fs|io|net::Tcp|process|time|thread)|Instant|SystemTime").unwrap();
-    for (path, text) in files("table") {
+    for (path, text) in ["table", "ports"].into_iter().flat_map(files) {
         for line in text.lines() {
             assert!(!outside.is_match(line), "{}: {line}", path.display());
         }

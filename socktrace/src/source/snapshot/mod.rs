@@ -41,6 +41,6 @@ pub use self::{
     elsewhere::Elsewhere,
     found::{Detail, Ends, Found, Memory, Protocol, State, Tcp, Timer, TimerKind, Unix, UnixName},
     holders::{Held, Holder, Holders, Open, Walked},
-    netns::{Lead, Namespace, Namespaces, Population, Skipped},
+    netns::{Lead, Namespace, Namespaces, Population, Skipped, Sysctls},
     query::{Extras, Protocols, Query, States},
 };

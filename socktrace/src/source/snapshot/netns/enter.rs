@@ -66,6 +66,7 @@ fn enter(inum: u32, way: &Way, here: &mut Option<u32>) -> io::Result<Namespace> 
     }
     Ok(Namespace {
         inum,
+        own: File::open("/proc/thread-self/ns/net")?,
         diag: Diag::open(inum)?,
         // They are the thread's namespace's when they are opened, and stay so.
         sockstat: File::open("/proc/thread-self/net/sockstat")?,

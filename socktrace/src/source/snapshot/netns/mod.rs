@@ -2,14 +2,16 @@
 
 mod enter;
 mod find;
+mod inside;
 mod population;
+mod sysctls;
 
 use std::{fs::File, io};
 
 use hashbrown::HashMap;
 
-pub use self::population::Population;
 use self::{enter::enter_all, find::Way};
+pub use self::{population::Population, sysctls::Sysctls};
 use super::{Buffer, Diag, DiagError, Dumped, Found, Query, States};
 
 /// The network namespaces of the machine, as far as they can be entered.
@@ -27,6 +29,8 @@ pub struct Namespaces {
 #[derive(Debug)]
 pub struct Namespace {
     inum: u32,
+    /// The namespace itself, to be entered again.
+    own: File,
     diag: Diag,
     /// Its `/proc/net/sockstat`.
     sockstat: File,
