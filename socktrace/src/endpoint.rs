@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use socktrace_common::socket::{FAMILY_IPV4, FAMILY_IPV6, TcpState};
 
 /// An address and a port; each is known or not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     /// Unspecified (`0.0.0.0`) is an address too: that of a socket bound to all of them.
     pub address: Option<IpAddr>,

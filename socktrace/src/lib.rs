@@ -25,6 +25,8 @@ pub mod inventory;
 
 pub mod ports;
 
+pub mod detect;
+
 pub mod sequence;
 
 pub mod field;

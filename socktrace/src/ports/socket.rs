@@ -67,7 +67,7 @@ impl Socket {
             _ => return None,
         };
         let phase = match found.state {
-            State::Request => return None,
+            State::Request | State::Pipe(_) => return None,
             State::BoundInactive => Phase::Bound,
             State::Tcp(TcpState::Listen) => Phase::Listen,
             State::Tcp(TcpState::Close) => Phase::Bound,

@@ -1,0 +1,61 @@
+//! The table of tracked connections fills up: then new connections of the namespace are dropped,
+//! whoever makes them.
+
+use super::{Detector, Finding, Kind, Severity, Subject, World, settings::Conntrack as Settings};
+
+pub(super) struct Conntrack(Settings);
+
+impl Conntrack {
+    pub(super) fn new(settings: Settings) -> Self {
+        Self(settings)
+    }
+}
+
+impl Detector for Conntrack {
+    fn kind(&self) -> Kind {
+        Kind::Conntrack
+    }
+
+    fn look(&mut self, world: &World, found: &mut Vec<Finding>) {
+        for (netns, filled) in &world.conntrack {
+            let severity = match filled.ratio() {
+                ratio if ratio >= self.0.critical => Severity::Critical,
+                ratio if ratio >= self.0.warning => Severity::Warning,
+                _ => continue,
+            };
+            let subject = Subject {
+                netns: Some(*netns),
+                ..Subject::default()
+            };
+            let mut finding = Finding::new(Kind::Conntrack, severity, subject);
+            (finding.used, finding.limit) = (Some(filled.used), Some(filled.limit));
+            finding.advice = "look at net.netfilter.nf_conntrack_max".to_owned();
+            found.push(finding);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{Filled, testing::*},
+        *,
+    };
+
+    #[test]
+    fn it_is_told_when_it_fills_up() {
+        let mut detector = Conntrack::new(Settings::default());
+        let told = looks(&mut detector, 100, |second| World {
+            conntrack: vec![(
+                7,
+                Filled {
+                    used: second / 60,
+                    limit: 100,
+                },
+            )],
+            ..world(second, Vec::new())
+        });
+        assert_eq!(told[0], (80, Severity::Warning));
+        assert_eq!(told[15], (95, Severity::Critical));
+    }
+}

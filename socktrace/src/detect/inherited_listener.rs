@@ -1,0 +1,107 @@
+//! A listener is held by a process that never accepts from it, while the one that called
+//! `listen()` has let go. The port stays busy: the server cannot be started again, and whoever
+//! connects waits for nobody.
+
+use super::{
+    Detector, Evidence, Finding, Kind, Listener, Severity, Subject, World, history::Histories,
+    settings::InheritedListener as Settings,
+};
+
+pub(super) struct InheritedListener {
+    settings: Settings,
+    /// Since when a listener has been so.
+    since: Histories<u64, u64>,
+}
+
+impl InheritedListener {
+    pub(super) fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            since: Histories::default(),
+        }
+    }
+
+    /// Did somebody else than those who hold it open it, and does none of them use it?
+    fn is_left_over(listener: &Listener) -> bool {
+        let Some(owner) = &listener.owner else {
+            return false;
+        };
+        let holds = |pid: u32| listener.holders.iter().any(|holder| holder.pid == pid);
+        listener.accepted.is_some()
+            && !listener.holders.is_empty()
+            && !holds(owner.pid)
+            && !listener.acceptors.iter().any(|pid| holds(*pid))
+    }
+}
+
+impl Detector for InheritedListener {
+    fn kind(&self) -> Kind {
+        Kind::InheritedListener
+    }
+
+    fn look(&mut self, world: &World, found: &mut Vec<Finding>) {
+        self.since.begin();
+        for listener in world.listeners.iter().filter(|it| Self::is_left_over(it)) {
+            let since = *self.since.of(listener.cookie, || world.now_ns);
+            let held_ns = world.now_ns.saturating_sub(since);
+            if held_ns < self.settings.age.ns() {
+                continue;
+            }
+            let subject = Subject {
+                netns: Some(listener.netns),
+                process: listener.holders.first().cloned(),
+                proto: Some(listener.proto),
+                lport: listener.local.port,
+                ..Subject::default()
+            };
+            let mut finding = Finding::new(Kind::InheritedListener, Severity::Confirmed, subject)
+                .with("waiting", listener.queue.used);
+            finding.count = Some(listener.holders.len() as u64);
+            finding.oldest_ns = Some(held_ns);
+            if let Some(owner) = &listener.owner {
+                let pid = Evidence::Number(u64::from(owner.pid));
+                finding.evidence.push(("opened_by_pid", pid));
+                if let Some(comm) = &owner.comm {
+                    let comm = Evidence::Text(comm.text().into_owned());
+                    finding.evidence.push(("opened_by", comm));
+                }
+            }
+            finding.advice = format!("socktrace sockets -l{}", finding.subject.option());
+            found.push(finding);
+        }
+        self.since.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::testing::*, *};
+
+    fn told(holders: &[u32], acceptors: &[u32]) -> Vec<(u64, Severity)> {
+        let mut detector = InheritedListener::new(Settings::default());
+        looks(&mut detector, 3, |second| World {
+            listeners: vec![Listener {
+                owner: Some(process(100)),
+                holders: holders.iter().map(|pid| process(*pid)).collect(),
+                acceptors: acceptors.to_vec(),
+                ..listener(0, 128)
+            }],
+            ..world(second, Vec::new())
+        })
+    }
+
+    #[test]
+    fn a_child_that_keeps_the_port_busy_is_found() {
+        assert_eq!(
+            told(&[200], &[100]),
+            [2, 3].map(|it| (it, Severity::Confirmed))
+        );
+    }
+
+    #[test]
+    fn a_pre_fork_server_is_not() {
+        // The master holds it and never accepts; or it is gone, and the workers accept.
+        assert_eq!(told(&[100, 200, 201], &[200, 201]), []);
+        assert_eq!(told(&[200, 201], &[200]), []);
+    }
+}

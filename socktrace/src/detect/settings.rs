@@ -1,0 +1,264 @@
+//! The thresholds, each with why it is what it is. A section of the configuration for each kind.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Declares a section: its fields with their defaults.
+macro_rules! sections {
+    ($($(#[$doc:meta])* $name:ident {
+        $($(#[$why:meta])* $field:ident: $kind:ty = $default:expr,)+
+    })+) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+            #[serde(default, deny_unknown_fields)]
+            pub struct $name {
+                $($(#[$why])* pub $field: $kind,)+
+            }
+
+            impl Default for $name {
+                fn default() -> Self {
+                    Self { $($field: $default,)+ }
+                }
+            }
+        )+
+    };
+}
+
+/// The thresholds of all detectors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// `close_wait`
+    pub close_wait: CloseWait,
+    /// `dead_open`
+    pub dead_open: DeadOpen,
+    /// `never_connected`
+    pub never_connected: NeverConnected,
+    /// `idle_growth` and `udp_growth`
+    pub idle_growth: IdleGrowth,
+    /// `syn_sent`
+    pub syn_sent: SynSent,
+    /// `orphan`
+    pub orphan: Orphan,
+    /// `accept_queue`
+    pub accept_queue: AcceptQueue,
+    /// `inherited_listener`
+    pub inherited_listener: InheritedListener,
+    /// `unix_half_dead`
+    pub unix_half_dead: UnixHalfDead,
+    /// `pipe`
+    pub pipe: Pipe,
+    /// `in_flight_fd`
+    pub in_flight_fd: InFlightFd,
+    /// `time_wait`
+    pub time_wait: TimeWait,
+    /// `fd_limit`
+    pub fd_limit: FdLimit,
+    /// `file_table`
+    pub file_table: FileTable,
+    /// `conntrack`
+    pub conntrack: Conntrack,
+}
+
+sections! {
+    /// Sockets in `CLOSE_WAIT`, which no timer of the kernel ends.
+    CloseWait {
+        /// Fewer are a pool that notices late: its connections go at the next checkout.
+        count: u64 = 10,
+        /// A program that will close does it sooner.
+        age: Text = Text(Duration::from_secs(300)),
+        /// How long a window is whose lowest count must not sink: longer than most bursts.
+        window: Text = Text(Duration::from_secs(300)),
+        /// Over so many windows in a row it must have risen.
+        windows: usize = 3,
+        /// A single one that is this old and was read to its end is forgotten.
+        alone: Text = Text(Duration::from_secs(3600)),
+        /// Younger ones are not even mentioned: they may be on their way.
+        shown: Text = Text(Duration::from_secs(3)),
+        /// Sent something so recently: a peer that is done talking and still listens.
+        sending: Text = Text(Duration::from_secs(60)),
+    }
+
+    /// Descriptors of connections that are over.
+    DeadOpen {
+        /// As for `close_wait`.
+        count: u64 = 10,
+        /// A program that looks at its errors closes sooner.
+        age: Text = Text(Duration::from_secs(300)),
+        /// As for `close_wait`.
+        window: Text = Text(Duration::from_secs(300)),
+        /// As for `close_wait`.
+        windows: usize = 3,
+    }
+
+    /// Sockets that were never connected.
+    NeverConnected {
+        /// Fewer are kept for later use by some programs.
+        count: u64 = 10,
+        /// Time to use one after it was created.
+        age: Text = Text(Duration::from_secs(60)),
+        /// As for `close_wait`.
+        window: Text = Text(Duration::from_secs(300)),
+        /// As for `close_wait`.
+        windows: usize = 3,
+    }
+
+    /// Sockets that grow older than their kind usually does.
+    IdleGrowth {
+        /// Looked at so often; a simulated day of stationary traffic raised nothing at this pace.
+        every: Text = Text(Duration::from_secs(300)),
+        /// No younger socket is suspect.
+        age: Text = Text(Duration::from_secs(600)),
+        /// Nor is one younger than so many times what 99 of 100 of its kind live.
+        lifetimes: u32 = 5,
+        /// That, where too few have ended to know: the 99th of 100.
+        usual: Text = Text(Duration::from_secs(720)),
+        /// Nor one that was used so recently, where that is known.
+        idle: Text = Text(Duration::from_secs(600)),
+        /// Nothing is said before there is so much history.
+        history: Text = Text(Duration::from_secs(3600)),
+        /// So many more must be suspect than at the least within the history.
+        growth: u64 = 10,
+        /// In so many looks in a row.
+        looks: u32 = 2,
+    }
+
+    /// Destinations that do not answer.
+    SynSent {
+        /// The first retransmission has been sent by then.
+        age: Text = Text(Duration::from_secs(3)),
+        /// Fewer are ordinary losses.
+        count: u64 = 20,
+    }
+
+    /// TCP sockets that nobody holds.
+    Orphan {
+        /// The kernel counts some twice or four times and kills from there.
+        warning: f64 = 0.25,
+        /// Likewise.
+        critical: f64 = 0.5,
+        /// Data that the peer does not take for so long is stuck.
+        stuck: Text = Text(Duration::from_secs(60)),
+        /// So many of them to one destination are mentioned.
+        count: u64 = 10,
+    }
+
+    /// Accept queues.
+    AcceptQueue {
+        /// Full to this part.
+        ratio: f64 = 0.7,
+        /// In so many looks in a row: a burst that drains is none.
+        looks: u32 = 3,
+        /// Somebody waits and nobody accepts for so long: the acceptor is stuck.
+        stuck: Text = Text(Duration::from_secs(30)),
+    }
+
+    /// Listeners that a process inherited and does not use.
+    InheritedListener {
+        /// A server that takes over a listener accepts sooner.
+        age: Text = Text(Duration::from_secs(30)),
+    }
+
+    /// Unix sockets whose peer is gone.
+    UnixHalfDead {
+        /// As for `close_wait`.
+        count: u64 = 10,
+        /// As for `close_wait`.
+        age: Text = Text(Duration::from_secs(300)),
+        /// As for `close_wait`.
+        window: Text = Text(Duration::from_secs(300)),
+        /// As for `close_wait`.
+        windows: usize = 3,
+    }
+
+    /// Pipes of which one end is gone.
+    Pipe {
+        /// Fewer are helpers that ended.
+        count: u64 = 10,
+        /// A program that waits for the end of its input has closed by then.
+        age: Text = Text(Duration::from_secs(300)),
+        /// As for `close_wait`.
+        window: Text = Text(Duration::from_secs(300)),
+        /// As for `close_wait`.
+        windows: usize = 3,
+    }
+
+    /// Descriptors in messages that nobody receives.
+    InFlightFd {
+        /// A receiver takes them at once.
+        age: Text = Text(Duration::from_secs(60)),
+        /// As for `close_wait`, but shorter: nothing should be there at all.
+        window: Text = Text(Duration::from_secs(60)),
+        /// As for `close_wait`.
+        windows: usize = 3,
+    }
+
+    /// Ports kept by connections that are over.
+    TimeWait {
+        /// Of the ports that a destination could use.
+        warning: f64 = 0.3,
+        /// Likewise.
+        critical: f64 = 0.6,
+        /// Of `net.ipv4.tcp_max_tw_buckets`.
+        buckets: f64 = 0.8,
+    }
+
+    /// Descriptors of a process.
+    FdLimit {
+        /// Of its soft limit.
+        warning: f64 = 0.7,
+        /// Likewise.
+        critical: f64 = 0.9,
+        /// It will be reached so soon if it goes on: time to do something about it.
+        soon: Text = Text(Duration::from_secs(3600)),
+    }
+
+    /// Open files of the machine.
+    FileTable {
+        /// Of `fs.file-max`.
+        warning: f64 = 0.7,
+        /// Likewise.
+        critical: f64 = 0.9,
+    }
+
+    /// Tracked connections.
+    Conntrack {
+        /// Of `net.netfilter.nf_conntrack_max`.
+        warning: f64 = 0.8,
+        /// Likewise.
+        critical: f64 = 0.95,
+    }
+}
+
+/// A time in settings: `30s`, `5m`, `1h30m`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Text(pub Duration);
+
+impl Text {
+    /// In nanoseconds.
+    pub(super) fn ns(self) -> u64 {
+        u64::try_from(self.0.as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Serialize for Text {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let duration = jiff::SignedDuration::try_from(self.0).map_err(serde::ser::Error::custom)?;
+        serializer.collect_str(&format_args!("{duration:#}"))
+    }
+}
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let duration: jiff::SignedDuration = text.parse().map_err(|_| {
+            serde::de::Error::custom("a time is a number with a unit, like 30s, 5m or 1h30m")
+        })?;
+        let duration = Duration::try_from(duration);
+        duration
+            .map(Self)
+            .map_err(|_| serde::de::Error::custom("a time cannot be negative"))
+    }
+}

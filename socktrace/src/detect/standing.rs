@@ -1,0 +1,184 @@
+//! What stands: findings begin, change and end, each told once.
+
+use std::time::Duration;
+
+use super::{Finding, Kind, Severity};
+use crate::endpoint::Endpoint;
+
+/// What became of a finding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// It is there.
+    Began,
+    /// It got worse or better, or much more of it.
+    Changed,
+    /// It is not there any more.
+    Cleared,
+}
+
+impl News {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Began => "began",
+            Self::Changed => "changed",
+            Self::Cleared => "cleared",
+        }
+    }
+}
+
+/// A finding over time. Times are of `CLOCK_MONOTONIC`, in nanoseconds.
+#[derive(Clone, Debug)]
+pub struct Story {
+    /// What was said last.
+    pub finding: Finding,
+    /// When it was said first.
+    pub since_ns: u64,
+    /// When it was said last.
+    seen_ns: u64,
+    /// What people were told last.
+    told: (Severity, u64),
+}
+
+/// What stands now.
+#[derive(Debug)]
+pub struct Standing {
+    stories: Vec<Story>,
+    /// What was not said for so long is over: what comes and goes within it is one story.
+    hold: Duration,
+}
+
+impl Standing {
+    /// A finding is over when it was not said for `hold`.
+    pub fn new(hold: Duration) -> Self {
+        Self {
+            stories: Vec::new(),
+            hold,
+        }
+    }
+
+    /// Takes in what was said in a look at `now`, and tells what is news.
+    pub fn take(&mut self, now: u64, found: Vec<Finding>, mut tell: impl FnMut(News, &Story)) {
+        for finding in found {
+            let identity = identity(&finding);
+            let known = self
+                .stories
+                .iter_mut()
+                .find(|story| identity == self::identity(&story.finding));
+            let Some(story) = known else {
+                let told = (finding.severity, finding.count.unwrap_or_default());
+                let story = Story {
+                    finding,
+                    since_ns: now,
+                    seen_ns: now,
+                    told,
+                };
+                tell(News::Began, &story);
+                self.stories.push(story);
+                continue;
+            };
+            story.finding = finding;
+            story.seen_ns = now;
+            let (severity, count) = story.told;
+            let more = story.finding.count.unwrap_or_default();
+            if severity != story.finding.severity || more >= count.saturating_mul(2).max(count + 1)
+            {
+                story.told = (story.finding.severity, more);
+                tell(News::Changed, story);
+            }
+        }
+        let hold = u64::try_from(self.hold.as_nanos()).unwrap_or(u64::MAX);
+        self.stories.retain(|story| {
+            let stays = story.seen_ns == now || now.saturating_sub(story.seen_ns) < hold;
+            if !stays {
+                tell(News::Cleared, story);
+            }
+            stays
+        });
+    }
+
+    /// What stands, the worst first.
+    pub fn stories(&self) -> Vec<&Story> {
+        let mut stories: Vec<_> = self.stories.iter().collect();
+        stories.sort_by_key(|story| {
+            let finding = &story.finding;
+            (
+                std::cmp::Reverse(finding.severity),
+                finding.kind,
+                std::cmp::Reverse(finding.count),
+            )
+        });
+        stories
+    }
+}
+
+/// What tells a finding from others.
+fn identity(finding: &Finding) -> (Kind, Option<u32>, Option<u32>, Endpoint, Option<u16>) {
+    let subject = &finding.subject;
+    (
+        finding.kind,
+        subject.netns,
+        subject.process.as_ref().map(|process| process.pid),
+        subject.remote,
+        subject.lport,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::Subject, *};
+
+    fn finding(severity: Severity, count: u64) -> Finding {
+        Finding {
+            count: Some(count),
+            ..Finding::new(Kind::CloseWait, severity, Subject::default())
+        }
+    }
+
+    #[test]
+    fn a_story_is_told_when_it_begins_changes_and_ends() {
+        let mut standing = Standing::new(Duration::from_nanos(20));
+        let mut told = Vec::new();
+        let looks = [
+            vec![finding(Severity::Info, 10)],
+            vec![finding(Severity::Info, 11)],
+            vec![finding(Severity::Info, 20)],
+            vec![finding(Severity::Confirmed, 20)],
+            vec![],
+            vec![finding(Severity::Confirmed, 21)],
+            vec![],
+            vec![],
+            vec![],
+        ];
+        for (now, found) in (0..).step_by(10).zip(looks) {
+            standing.take(now, found, |news, story| {
+                told.push((now, news, story.finding.severity, story.since_ns));
+            });
+        }
+        assert_eq!(
+            told,
+            [
+                (0, News::Began, Severity::Info, 0),
+                (20, News::Changed, Severity::Info, 0),
+                (30, News::Changed, Severity::Confirmed, 0),
+                // A look without it, and one with it again, are no news.
+                (70, News::Cleared, Severity::Confirmed, 0),
+            ]
+        );
+        assert!(standing.stories().is_empty());
+    }
+
+    #[test]
+    fn the_worst_comes_first() {
+        let mut standing = Standing::new(Duration::from_secs(1));
+        let mut another = finding(Severity::Confirmed, 3);
+        another.subject.lport = Some(80);
+        standing.take(0, vec![finding(Severity::Info, 50), another], |_, _| {});
+        let severities: Vec<_> = standing
+            .stories()
+            .iter()
+            .map(|story| story.finding.severity)
+            .collect();
+        assert_eq!(severities, [Severity::Confirmed, Severity::Info]);
+    }
+}
