@@ -6,6 +6,7 @@
 //! began, got worse, is over.
 
 mod accept_queue;
+mod census;
 mod close_wait;
 mod conntrack;
 mod dead_open;
@@ -17,12 +18,14 @@ mod history;
 mod idle_growth;
 mod in_flight_fd;
 mod inherited_listener;
+mod lifetimes;
 mod listener_in_ephemeral_range;
 mod never_connected;
 mod orphan;
 mod pipe;
 mod port_exhaustion;
-mod settings;
+pub mod settings;
+mod sighting;
 mod standing;
 mod syn_sent;
 #[cfg(test)]
@@ -33,8 +36,11 @@ mod unix_half_dead;
 mod world;
 
 pub use self::{
+    census::Census,
     finding::{Evidence, Finding, Kind, Severity, Subject},
+    lifetimes::Lifetimes,
     settings::Settings,
+    sighting::{SeenAs, Sighting},
     standing::{News, Standing, Story},
     world::{
         Descriptors, Filled, Group, InFlight, Key, Listener, Member, Pipes, TimeWaited, What, World,

@@ -44,7 +44,6 @@ pub(super) fn group(members: Vec<Member>) -> Group {
         key: Key {
             netns: 1,
             pid: 100,
-            started: 7,
             proto: Protocol::Tcp,
             role: Role::Client,
             remote: Endpoint {

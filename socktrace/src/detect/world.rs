@@ -78,9 +78,6 @@ pub struct Key {
     pub netns: u32,
     /// The owner's pid; 0 where nobody owns them.
     pub pid: u32,
-    /// When it started, so that another process with its pid is another: hundredths of a second
-    /// of `CLOCK_BOOTTIME`, 0 if not known.
-    pub started: u64,
     /// The protocol.
     pub proto: Protocol,
     /// Their part in the connection.

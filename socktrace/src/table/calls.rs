@@ -88,6 +88,10 @@ impl SocketTable {
             queued_ns = queued.map(|since| header.mono_ns.saturating_sub(since));
         }
         self.hold(header.tgid, event.fd, info.id);
+        if self.sockets.contains(event.listener) {
+            let accepts = self.accepts.entry(event.listener).or_default();
+            accepts.add(header.tgid);
+        }
         let what = What::Accept {
             queued_ns,
             listener: cookie(event.listener),

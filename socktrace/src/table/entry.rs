@@ -1,9 +1,41 @@
 //! A socket of the table, for those who look at it.
 
+use std::sync::Arc;
+
+use smallvec::SmallVec;
 use socktrace_common::socket::{SocketInfo, TcpState};
 
 use super::{SocketTable, socket::Socket};
-use crate::change::{Role, View};
+use crate::{
+    change::{Role, View},
+    process::Process,
+};
+
+/// What was accepted from a listener.
+#[derive(Clone, Debug, Default)]
+pub struct Accepts {
+    /// How many connections.
+    pub count: u64,
+    /// Who accepted them, the last ones that are different.
+    pub pids: SmallVec<[u32; 4]>,
+}
+
+impl Accepts {
+    /// This process accepted one.
+    pub(super) fn add(&mut self, pid: u32) {
+        self.count += 1;
+        if !self.pids.contains(&pid) {
+            if self.pids.len() == MOST_ACCEPTORS {
+                self.pids.remove(0);
+            }
+            self.pids.push(pid);
+        }
+    }
+}
+
+/// More different ones are not remembered: servers that fork for each connection have no end of
+/// them.
+const MOST_ACCEPTORS: usize = 64;
 
 /// A socket of the table. Times are of `CLOCK_MONOTONIC`, in nanoseconds.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +51,16 @@ impl SocketTable {
             socket,
             complete: self.covers(socket),
         })
+    }
+
+    /// The process with this number, if it owns or holds something.
+    pub fn process(&self, pid: u32) -> Option<Arc<Process>> {
+        self.processes.known(pid)
+    }
+
+    /// What was accepted from a listener since we look.
+    pub fn accepts(&self, listener: u64) -> Option<&Accepts> {
+        self.accepts.get(&listener)
     }
 
     /// The socket with this identity.
@@ -38,6 +80,21 @@ impl Entry<'_> {
     /// As people see it.
     pub fn view(&self) -> View {
         self.socket.view()
+    }
+
+    /// Who owns it.
+    pub fn owner(&self) -> Option<Arc<Process>> {
+        self.socket.owner.clone()
+    }
+
+    /// It was there at this time, and maybe before.
+    pub fn born_ns(&self) -> Option<u64> {
+        self.socket.born_ns()
+    }
+
+    /// It has been in its state since this time, and maybe longer.
+    pub fn state_since_ns(&self) -> Option<u64> {
+        self.socket.state_since_ns()
     }
 
     /// Its state.

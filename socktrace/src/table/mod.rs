@@ -21,9 +21,14 @@ mod time_waits;
 
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use socktrace_common::{event::Header, socket::SocketInfo};
 
-pub use self::{entry::Entry, reconcile::Corrections, time_waits::TimeWait};
+pub use self::{
+    entry::{Accepts, Entry},
+    reconcile::Corrections,
+    time_waits::TimeWait,
+};
 use self::{
     holders::Holders,
     processes::Processes,
@@ -47,6 +52,8 @@ pub struct SocketTable {
     processes: Processes,
     holders: Holders,
     time_waits: TimeWaits,
+    /// By the listener's identity.
+    accepts: HashMap<u64, Accepts>,
     /// No more sockets than this. The oldest are never given up for new ones: they are the leaks.
     most: usize,
     untracked: u64,
@@ -75,6 +82,7 @@ impl SocketTable {
             processes: Processes::default(),
             holders: Holders::default(),
             time_waits: TimeWaits::new(most),
+            accepts: HashMap::new(),
             most,
             untracked: 0,
             pass: None,

@@ -24,6 +24,11 @@ impl Processes {
         }))
     }
 
+    /// The process with this number, if anybody told of it.
+    pub(super) fn known(&self, pid: u32) -> Option<Arc<Process>> {
+        self.by_pid.get(&pid).cloned()
+    }
+
     /// Has anybody told of it?
     pub(super) fn is_known(&self, pid: u32) -> bool {
         self.by_pid.contains_key(&pid)

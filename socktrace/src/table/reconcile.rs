@@ -103,6 +103,7 @@ impl SocketTable {
         if let Some(pass) = &mut self.pass {
             pass.ended.insert(id);
         }
+        self.accepts.remove(&id);
         if let Some(socket) = self.sockets.remove(id) {
             for holder in socket.holders {
                 self.holders.release(holder.pid, holder.fd);

@@ -135,6 +135,16 @@ impl Socket {
         known(self.state_since).filter(|_| !self.flags.longer)
     }
 
+    /// It was there at this time, and maybe before.
+    pub(super) fn born_ns(&self) -> Option<u64> {
+        known(self.born)
+    }
+
+    /// It has been in its state since this time, and maybe longer.
+    pub(super) fn state_since_ns(&self) -> Option<u64> {
+        known(self.state_since)
+    }
+
     /// How old it is by `now` at least, nanoseconds.
     pub(super) fn age_ns(&self, now: u64) -> Option<u64> {
         known(self.born).map(|born| now.saturating_sub(born))
