@@ -10,8 +10,9 @@ use serde_json::{Map, Value};
 use socktrace::{
     change::{Kind, state_word},
     cli::Cli,
-    failure,
+    detect, failure,
     field::{COMMON, Field, added},
+    settings::Configuration,
 };
 use socktrace_common::socket::TcpState;
 
@@ -214,4 +215,23 @@ fn every_room_is_on_the_map() {
             }
         }
     }
+}
+
+#[test]
+fn every_kind_of_finding_is_documented() {
+    let document = document("docs/findings.md");
+    let documented = keys(section(&document, "What is found"));
+    let kinds: Vec<_> = detect::Kind::ALL.iter().map(|kind| kind.word()).collect();
+    let mut sorted = (documented.clone(), kinds.clone());
+    sorted.0.sort_unstable();
+    sorted.1.sort_unstable();
+    assert_eq!(sorted.0, sorted.1);
+}
+
+#[test]
+fn the_thresholds_in_the_documents_are_the_defaults() {
+    let document = document("docs/findings.md");
+    let text = code(&document, "toml").join("\n");
+    let read: Configuration = toml::from_str(&text).unwrap();
+    assert_eq!(read, Configuration::default());
 }

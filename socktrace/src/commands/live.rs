@@ -12,7 +12,7 @@ use tokio::{
 use super::{
     child::Child,
     finish,
-    snapshots::{Snapshots, Step},
+    snapshots::{Look, Snapshots, Step},
     tell,
 };
 use crate::{
@@ -34,15 +34,32 @@ use crate::{
 /// How often the kernel side's counters are read: a loss that leaves no gap is told this late.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
 
+/// How to run.
+pub(super) struct How<'a> {
+    pub(super) live: &'a Live,
+    pub(super) run: &'a Run,
+    /// No more rows than this.
+    pub(super) count: Option<u64>,
+    /// Ask `/proc` about processes.
+    pub(super) details: bool,
+    /// No summary, and no word at the beginning.
+    pub(super) quiet: bool,
+}
+
 /// Attaches, runs until something says stop, drains, sums up.
 pub(super) fn run(
     mut plan: Plan,
-    details: bool,
     pipeline: impl FnOnce(Clock) -> Result<Pipeline, Failure>,
-    live: &Live,
-    run: &Run,
-    count: Option<u64>,
+    how: How<'_>,
+    mut look: Option<&mut (dyn Look + '_)>,
 ) -> Result<u8, Failure> {
+    let How {
+        live,
+        run,
+        count,
+        details,
+        quiet,
+    } = how;
     let environment = Environment::here();
     preflight(&environment)?;
     let mut child = Child::hold(&run.command)?;
@@ -69,10 +86,13 @@ pub(super) fn run(
             .transpose()?;
         pipeline.limit(live.max_sockets);
         let every = Some(live.reconcile).filter(|every| !every.is_zero());
-        let mut snapshots = Snapshots::new(&probes, &plan, every);
+        let mut snapshots = Snapshots::new(&probes, &plan, every, look.is_some());
         pipeline.tells_open = plan.pids.is_some();
         if child.is_none() {
-            snapshots.first(&mut probes, &plan, &mut pipeline).await?;
+            let look = look.as_deref_mut();
+            snapshots
+                .first(&mut probes, &plan, &mut pipeline, look)
+                .await?;
         }
         let mut status = 0;
         let run = Listening {
@@ -83,17 +103,23 @@ pub(super) fn run(
             pipeline: &mut pipeline,
             probes: &mut probes,
             snapshots,
+            look: look.as_deref_mut(),
+            quiet,
         };
         let outcome = run
             .listen(child.as_mut(), &mut status)
             .await
             .and_then(|()| pipeline.finish(probes.counters().ok().as_ref()));
+        if quiet {
+            outcome?;
+            return Ok(status);
+        }
         finish(outcome, &pipeline, status)
     })
 }
 
 /// What the loop looks after.
-struct Listening<'a> {
+struct Listening<'a, 'l> {
     log: Option<EbpfLogger<&'static StderrLog>>,
     after: Option<Duration>,
     plan: &'a Plan,
@@ -101,6 +127,8 @@ struct Listening<'a> {
     pipeline: &'a mut Pipeline,
     probes: &'a mut Probes,
     snapshots: Snapshots,
+    look: Option<&'a mut (dyn Look + 'l)>,
+    quiet: bool,
 }
 
 /// What woke the loop.
@@ -111,7 +139,7 @@ enum Woken {
     Stop,
 }
 
-impl Listening<'_> {
+impl Listening<'_, '_> {
     async fn listen(mut self, mut child: Option<&mut Child>, status: &mut u8) -> io::Result<()> {
         exit_on_second_interrupt();
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -122,6 +150,7 @@ impl Listening<'_> {
         tokio::pin!(timeout);
         match &mut child {
             Some(child) => child.release(),
+            None if self.quiet => {}
             None => tell("following TCP sockets; Ctrl-C ends with a summary"),
         }
         let mut stopping = false;
@@ -151,8 +180,9 @@ impl Listening<'_> {
                 Woken::Counters => self.pipeline.take(&counters(self.probes))?,
                 Woken::Snapshot(Step::Begin) => self.snapshots.begin(self.pipeline)?,
                 Woken::Snapshot(Step::Take(taken)) => {
+                    let look = self.look.as_deref_mut();
                     self.snapshots
-                        .take(taken, self.probes, self.plan, self.pipeline)?;
+                        .take(taken, self.probes, self.plan, self.pipeline, look)?;
                 }
                 Woken::Records | Woken::Stop => {}
             }

@@ -6,10 +6,12 @@ mod generate;
 mod live;
 mod record;
 mod replay;
+mod reports;
 mod selection;
 mod snapshots;
 mod sockets;
 mod trace;
+mod watch;
 
 use std::{
     fmt::Display,
@@ -31,6 +33,8 @@ pub fn run(cli: &Cli) -> Result<u8, Failure> {
         Command::Record(args) => record::record(args),
         Command::Replay(args) => replay::replay(args, cli.color),
         Command::Sockets(args) => sockets::sockets(args),
+        Command::Leaks(args) => reports::leaks(args, cli.color),
+        Command::Limits(args) => reports::limits_near(args),
         Command::Doctor(args) => doctor::doctor(args, cli.color),
         Command::Completions { shell } => generate::completions(*shell),
         Command::Man { directory } => generate::man(directory.as_deref()),

@@ -25,5 +25,12 @@ pub(super) fn record(args: &Record) -> Result<u8, Failure> {
         pipeline.record(Writer::new(BufWriter::new(file), &clock)?);
         Ok(pipeline)
     };
-    live::run(plan, true, pipeline, &args.live, &args.run, None)
+    let how = live::How {
+        live: &args.live,
+        run: &args.run,
+        count: None,
+        details: true,
+        quiet: false,
+    };
+    live::run(plan, pipeline, how, None)
 }

@@ -88,6 +88,11 @@ fn is_process(pid: u32) -> Result<(), Failure> {
     }
 }
 
+/// The inode numbers of network namespaces.
+pub(super) fn namespaces(names: &[String]) -> Result<Vec<u32>, Failure> {
+    names.iter().map(|name| netns(name)).collect()
+}
+
 /// The inode number of a network namespace.
 pub(super) fn netns(name: &str) -> Result<u32, Failure> {
     if let Ok(inode) = name.parse() {

@@ -12,6 +12,7 @@ use tokio::{
 use super::{selection::family, tell};
 use crate::{
     clock::monotonic_ns,
+    detect,
     inventory::{Row, Want, each},
     pipeline::Pipeline,
     probe::{Plan, Probes},
@@ -20,12 +21,24 @@ use crate::{
         Adopted, Item,
         snapshot::{Holders, Protocol},
     },
+    table::SocketTable,
 };
 
 /// A snapshot may take one part in so many of a CPU's time; then the next one waits longer.
 const SHARE: u32 = 50;
 /// After a loss one comes this soon.
 const REPAIR_AFTER: Duration = Duration::from_secs(1);
+
+/// What can leak, and what descriptors travel in.
+const OF_LEAKS: [Protocol; 7] = [
+    Protocol::Tcp,
+    Protocol::Mptcp,
+    Protocol::Udp,
+    Protocol::UdpLite,
+    Protocol::Raw,
+    Protocol::Unix,
+    Protocol::Pipe,
+];
 
 /// Takes snapshots in a thread of its own: the ring must be emptied meanwhile.
 pub(super) struct Snapshots {
@@ -45,6 +58,8 @@ pub(super) struct Snapshots {
 pub(super) struct Taken {
     /// What was found.
     rows: Vec<Sighting>,
+    /// The same for whoever looks for leaks, if anybody does.
+    sightings: Vec<detect::Sighting>,
     /// What could not be looked at.
     notes: io::Result<Vec<String>>,
     took: Duration,
@@ -67,6 +82,12 @@ impl Sighting {
     }
 }
 
+/// Whoever looks at each snapshot when it has been taken in.
+pub(super) trait Look {
+    /// Looks at it, and at what the table has made of it.
+    fn look(&mut self, sightings: &[detect::Sighting], table: &SocketTable);
+}
+
 /// What to do next.
 pub(super) enum Step {
     /// Begin a snapshot.
@@ -76,10 +97,21 @@ pub(super) enum Step {
 }
 
 impl Snapshots {
-    /// For a run that follows `plan`; `every` so often after the first.
-    pub(super) fn new(probes: &Probes, plan: &Plan, every: Option<Duration>) -> Self {
+    /// For a run that follows `plan`; `every` so often after the first. `looking`: somebody looks for
+    /// leaks.
+    pub(super) fn new(
+        probes: &Probes,
+        plan: &Plan,
+        every: Option<Duration>,
+        looking: bool,
+    ) -> Self {
         let want = Want {
-            protocols: vec![Protocol::Tcp],
+            protocols: if looking {
+                OF_LEAKS.to_vec()
+            } else {
+                vec![Protocol::Tcp]
+            },
+            memory: looking,
             // As the kernel side drops what else happens there.
             local_ports: plan.local_ports.clone(),
             remote_ports: plan.remote_ports.clone(),
@@ -96,13 +128,17 @@ impl Snapshots {
         thread::spawn(move || {
             while asked.recv().is_ok() {
                 let began = Instant::now();
-                let mut rows = Vec::new();
+                let (mut rows, mut sightings) = (Vec::new(), Vec::new());
                 // Whoever is new is looked up when it is taken in.
                 let notes = each(&mut holders, &want, Ask::Nothing, |row| {
                     rows.extend(Sighting::new(&row));
+                    if looking {
+                        sightings.extend(detect::Sighting::of(&row, monotonic_ns()));
+                    }
                 });
                 let snapshot = Taken {
                     rows,
+                    sightings,
                     notes,
                     took: began.elapsed(),
                 };
@@ -129,10 +165,11 @@ impl Snapshots {
         probes: &mut Probes,
         plan: &Plan,
         pipeline: &mut Pipeline,
+        look: Option<&mut (dyn Look + '_)>,
     ) -> io::Result<()> {
         self.begin(pipeline)?;
         match self.taken.recv().await {
-            Some(taken) => self.take(taken, probes, plan, pipeline),
+            Some(taken) => self.take(taken, probes, plan, pipeline, look),
             None => Ok(()),
         }
     }
@@ -166,6 +203,7 @@ impl Snapshots {
         probes: &mut Probes,
         plan: &Plan,
         pipeline: &mut Pipeline,
+        look: Option<&mut (dyn Look + '_)>,
     ) -> io::Result<()> {
         let now = Instant::now();
         self.not_before = now + (taken.took * SHARE).max(REPAIR_AFTER);
@@ -200,7 +238,11 @@ impl Snapshots {
             pipeline.take(&Item::Adopted(adopted))?;
         }
         let whole = notes.is_empty();
-        pipeline.take(&Item::SnapshotEnds { whole })
+        pipeline.take(&Item::SnapshotEnds { whole })?;
+        if let Some(look) = look {
+            look.look(&taken.sightings, pipeline.table());
+        }
+        Ok(())
     }
 }
 

@@ -48,16 +48,16 @@ fn want(args: &Sockets) -> Result<Want, Failure> {
     if args.listening {
         states.push("listen".to_owned());
     }
-    let netns = args.netns.iter().map(|name| super::selection::netns(name));
     Ok(Want {
         protocols,
         pids: args.pids.clone(),
         comms: args.comms.clone(),
         containers: args.containers.clone(),
-        netns: netns.collect::<Result<_, _>>()?,
+        netns: super::selection::namespaces(&args.netns)?,
         family: super::selection::family(args.ipv4, args.ipv6),
         local_ports: args.local_ports.clone(),
         remote_ports: args.remote_ports.clone(),
+        memory: false,
         states,
         expression: args
             .expression

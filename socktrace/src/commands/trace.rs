@@ -60,6 +60,13 @@ impl Rows<'_> {
             Ok(Pipeline::new(select, self.report, Some(sink), clock))
         };
         let count = self.output.count;
-        live::run(plan, details, pipeline, self.live, self.run, count)
+        let how = live::How {
+            live: self.live,
+            run: self.run,
+            count,
+            details,
+            quiet: false,
+        };
+        live::run(plan, pipeline, how, None)
     }
 }

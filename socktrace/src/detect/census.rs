@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 use super::{
     Filled, Group, InFlight, Key, Lifetimes, Listener, Member, Pipes, SeenAs, Sighting, What, World,
 };
-use crate::{change::Role, process::Process, table::SocketTable};
+use crate::{change::Role, endpoint::Endpoint, process::Process, table::SocketTable};
 
 /// Puts snapshots together, and remembers since when things are so that nobody announces.
 #[derive(Debug, Default)]
@@ -128,7 +128,7 @@ fn key(sighting: &Sighting, owner: Option<&Process>, shared: &Shared) -> Key {
         proto: sighting.proto,
         role,
         remote: if served {
-            Default::default()
+            Endpoint::default()
         } else {
             sighting.remote
         },

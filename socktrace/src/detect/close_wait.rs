@@ -43,7 +43,7 @@ impl CloseWait {
             member.recv_queue == 0
                 && now.saturating_sub(member.since_ns) >= self.settings.alone.ns()
         };
-        if members.iter().any(|member| alone(member)) {
+        if members.iter().any(alone) {
             return Some(Severity::Confirmed);
         }
         let shown = seen.oldest_ns >= self.settings.shown.ns();

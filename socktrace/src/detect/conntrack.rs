@@ -29,7 +29,7 @@ impl Detector for Conntrack {
             };
             let mut finding = Finding::new(Kind::Conntrack, severity, subject);
             (finding.used, finding.limit) = (Some(filled.used), Some(filled.limit));
-            finding.advice = "look at net.netfilter.nf_conntrack_max".to_owned();
+            finding.advice = String::from("look at net.netfilter.nf_conntrack_max");
             found.push(finding);
         }
     }

@@ -24,7 +24,7 @@ impl Detector for FileTable {
         };
         let mut finding = Finding::new(Kind::FileTable, severity, Subject::default());
         (finding.used, finding.limit) = (Some(filled.used), Some(filled.limit));
-        finding.advice = "socktrace limits".to_owned();
+        finding.advice = String::from("socktrace limits");
         found.push(finding);
     }
 }

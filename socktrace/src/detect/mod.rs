@@ -19,6 +19,7 @@ mod idle_growth;
 mod in_flight_fd;
 mod inherited_listener;
 mod lifetimes;
+mod limits;
 mod listener_in_ephemeral_range;
 mod never_connected;
 mod orphan;
@@ -39,13 +40,14 @@ pub use self::{
     census::Census,
     finding::{Evidence, Finding, Kind, Severity, Subject},
     lifetimes::Lifetimes,
+    limits::{Limit, limits},
     settings::Settings,
     sighting::{SeenAs, Sighting},
     standing::{News, Standing, Story},
-    world::{
-        Descriptors, Filled, Group, InFlight, Key, Listener, Member, Pipes, TimeWaited, What, World,
-    },
+    world::{Descriptors, Group, InFlight, Key, Listener, Member, Pipes, TimeWaited, What, World},
 };
+
+pub use crate::source::machine::Filled;
 
 /// Finds one kind of thing.
 pub trait Detector {

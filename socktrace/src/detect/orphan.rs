@@ -24,7 +24,7 @@ impl Orphan {
         };
         let mut finding = Finding::new(Kind::Orphan, severity, Subject::default());
         (finding.used, finding.limit) = (Some(filled.used), Some(filled.limit));
-        finding.advice = "socktrace sockets -t state fin-wait1".to_owned();
+        finding.advice = String::from("socktrace sockets -t state fin-wait1");
         found.push(finding);
     }
 
@@ -59,7 +59,7 @@ impl Detector for Orphan {
             let oldest = stuck.iter().map(|it| it.since_ns).min();
             finding.oldest_ns = oldest.map(|since| now.saturating_sub(since));
             finding.complete = stuck.iter().all(|it| it.complete);
-            finding.advice = "socktrace sockets -t state fin-wait1".to_owned();
+            finding.advice = String::from("socktrace sockets -t state fin-wait1");
             found.push(finding);
         }
     }

@@ -68,17 +68,17 @@ sections! {
         /// Fewer are a pool that notices late: its connections go at the next checkout.
         count: u64 = 10,
         /// A program that will close does it sooner.
-        age: Text = Text(Duration::from_secs(300)),
+        age: Text = Text(Duration::from_mins(5)),
         /// How long a window is whose lowest count must not sink: longer than most bursts.
-        window: Text = Text(Duration::from_secs(300)),
+        window: Text = Text(Duration::from_mins(5)),
         /// Over so many windows in a row it must have risen.
         windows: usize = 3,
         /// A single one that is this old and was read to its end is forgotten.
-        alone: Text = Text(Duration::from_secs(3600)),
+        alone: Text = Text(Duration::from_hours(1)),
         /// Younger ones are not even mentioned: they may be on their way.
         shown: Text = Text(Duration::from_secs(3)),
         /// Sent something so recently: a peer that is done talking and still listens.
-        sending: Text = Text(Duration::from_secs(60)),
+        sending: Text = Text(Duration::from_mins(1)),
     }
 
     /// Descriptors of connections that are over.
@@ -86,9 +86,9 @@ sections! {
         /// As for `close_wait`.
         count: u64 = 10,
         /// A program that looks at its errors closes sooner.
-        age: Text = Text(Duration::from_secs(300)),
+        age: Text = Text(Duration::from_mins(5)),
         /// As for `close_wait`.
-        window: Text = Text(Duration::from_secs(300)),
+        window: Text = Text(Duration::from_mins(5)),
         /// As for `close_wait`.
         windows: usize = 3,
     }
@@ -98,9 +98,9 @@ sections! {
         /// Fewer are kept for later use by some programs.
         count: u64 = 10,
         /// Time to use one after it was created.
-        age: Text = Text(Duration::from_secs(60)),
+        age: Text = Text(Duration::from_mins(1)),
         /// As for `close_wait`.
-        window: Text = Text(Duration::from_secs(300)),
+        window: Text = Text(Duration::from_mins(5)),
         /// As for `close_wait`.
         windows: usize = 3,
     }
@@ -108,17 +108,17 @@ sections! {
     /// Sockets that grow older than their kind usually does.
     IdleGrowth {
         /// Looked at so often; a simulated day of stationary traffic raised nothing at this pace.
-        every: Text = Text(Duration::from_secs(300)),
+        every: Text = Text(Duration::from_mins(5)),
         /// No younger socket is suspect.
-        age: Text = Text(Duration::from_secs(600)),
+        age: Text = Text(Duration::from_mins(10)),
         /// Nor is one younger than so many times what 99 of 100 of its kind live.
         lifetimes: u32 = 5,
         /// That, where too few have ended to know: the 99th of 100.
-        usual: Text = Text(Duration::from_secs(720)),
+        usual: Text = Text(Duration::from_mins(12)),
         /// Nor one that was used so recently, where that is known.
-        idle: Text = Text(Duration::from_secs(600)),
+        idle: Text = Text(Duration::from_mins(10)),
         /// Nothing is said before there is so much history.
-        history: Text = Text(Duration::from_secs(3600)),
+        history: Text = Text(Duration::from_hours(1)),
         /// So many more must be suspect than at the least within the history.
         growth: u64 = 10,
         /// In so many looks in a row.
@@ -140,7 +140,7 @@ sections! {
         /// Likewise.
         critical: f64 = 0.5,
         /// Data that the peer does not take for so long is stuck.
-        stuck: Text = Text(Duration::from_secs(60)),
+        stuck: Text = Text(Duration::from_mins(1)),
         /// So many of them to one destination are mentioned.
         count: u64 = 10,
     }
@@ -166,9 +166,9 @@ sections! {
         /// As for `close_wait`.
         count: u64 = 10,
         /// As for `close_wait`.
-        age: Text = Text(Duration::from_secs(300)),
+        age: Text = Text(Duration::from_mins(5)),
         /// As for `close_wait`.
-        window: Text = Text(Duration::from_secs(300)),
+        window: Text = Text(Duration::from_mins(5)),
         /// As for `close_wait`.
         windows: usize = 3,
     }
@@ -178,9 +178,9 @@ sections! {
         /// Fewer are helpers that ended.
         count: u64 = 10,
         /// A program that waits for the end of its input has closed by then.
-        age: Text = Text(Duration::from_secs(300)),
+        age: Text = Text(Duration::from_mins(5)),
         /// As for `close_wait`.
-        window: Text = Text(Duration::from_secs(300)),
+        window: Text = Text(Duration::from_mins(5)),
         /// As for `close_wait`.
         windows: usize = 3,
     }
@@ -188,9 +188,9 @@ sections! {
     /// Descriptors in messages that nobody receives.
     InFlightFd {
         /// A receiver takes them at once.
-        age: Text = Text(Duration::from_secs(60)),
+        age: Text = Text(Duration::from_mins(1)),
         /// As for `close_wait`, but shorter: nothing should be there at all.
-        window: Text = Text(Duration::from_secs(60)),
+        window: Text = Text(Duration::from_mins(1)),
         /// As for `close_wait`.
         windows: usize = 3,
     }
@@ -212,7 +212,7 @@ sections! {
         /// Likewise.
         critical: f64 = 0.9,
         /// It will be reached so soon if it goes on: time to do something about it.
-        soon: Text = Text(Duration::from_secs(3600)),
+        soon: Text = Text(Duration::from_hours(1)),
     }
 
     /// Open files of the machine.

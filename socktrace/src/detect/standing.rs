@@ -40,6 +40,13 @@ pub struct Story {
     told: (Severity, u64),
 }
 
+impl Story {
+    /// When it was said last.
+    pub fn seen_ns(&self) -> u64 {
+        self.seen_ns
+    }
+}
+
 /// What stands now.
 #[derive(Debug)]
 pub struct Standing {

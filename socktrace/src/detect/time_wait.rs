@@ -48,7 +48,7 @@ impl Detector for TimeWait {
             // connection may meet a new one.
             let mut finding = Finding::new(Kind::TimeWait, Severity::Warning, subject);
             (finding.used, finding.limit) = (Some(filled.used), Some(filled.limit));
-            finding.advice = "look at net.ipv4.tcp_max_tw_buckets".to_owned();
+            finding.advice = String::from("look at net.ipv4.tcp_max_tw_buckets");
             found.push(finding);
         }
     }

@@ -6,8 +6,11 @@ use std::sync::Arc;
 use socktrace_common::socket::TcpState;
 
 use crate::{
-    change::Role, endpoint::Endpoint, ports::Row as PortRow, process::Process,
-    source::snapshot::Protocol,
+    change::Role,
+    endpoint::Endpoint,
+    ports::Row as PortRow,
+    process::Process,
+    source::{machine::Filled, snapshot::Protocol},
 };
 
 /// How things are. Times are of `CLOCK_MONOTONIC`, in nanoseconds.
@@ -48,26 +51,6 @@ impl World {
             .chain(self.descriptors.iter().map(|it| &it.process))
             .find(|it| it.pid == pid)
             .cloned()
-    }
-}
-
-/// How full something is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Filled {
-    /// What there is.
-    pub used: u64,
-    /// What there may be.
-    pub limit: u64,
-}
-
-impl Filled {
-    /// From 0 to 1, and beyond.
-    #[allow(clippy::cast_precision_loss, reason = "it is a ratio")]
-    pub fn ratio(self) -> f64 {
-        if self.limit == 0 {
-            return 0.0;
-        }
-        self.used as f64 / self.limit as f64
     }
 }
 

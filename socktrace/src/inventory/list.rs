@@ -123,7 +123,7 @@ pub(super) fn dump(
 ) {
     let extras = Extras {
         tcp: true,
-        memory: false,
+        memory: want.memory,
     };
     let mut buffer = Buffer::default();
     for namespace in namespaces.iter_mut() {

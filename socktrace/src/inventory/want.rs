@@ -29,6 +29,8 @@ pub struct Want {
     pub local_ports: Vec<u16>,
     /// Remote ports.
     pub remote_ports: Vec<u16>,
+    /// With what each keeps in memory.
+    pub memory: bool,
     /// In one of these states.
     pub states: Vec<String>,
     /// What the expression says, all of it.

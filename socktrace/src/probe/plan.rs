@@ -4,7 +4,12 @@ use aya::{
     Ebpf,
     maps::{Array, HashMap, MapError},
 };
-use socktrace_common::config::{FILTER_LOCAL_PORTS, FILTER_PIDS, FILTER_REMOTE_PORTS, PORT_WORDS};
+use socktrace_common::{
+    config::{FILTER_LOCAL_PORTS, FILTER_PIDS, FILTER_REMOTE_PORTS, PORT_WORDS},
+    event::EventKind,
+};
+
+use super::catalog::needed;
 
 /// What to look at: set before anything is attached.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +43,15 @@ pub enum AttachMode {
 }
 
 impl Plan {
+    /// Everything that happens, to whomever.
+    pub fn everything(ring_bytes: u32) -> Self {
+        Self {
+            kinds: needed(&EventKind::ALL),
+            ring_bytes,
+            ..Self::default()
+        }
+    }
+
     /// `FILTER_*` and `ONLY_*` of the object's configuration.
     pub(super) fn flags(&self) -> u32 {
         let mut flags = self.families;

@@ -1,8 +1,10 @@
 //! Where rows go. Siblings behind one trait: an output is its file and a line here.
 
 pub mod csv;
+pub mod findings;
 pub mod json;
 pub mod life;
+pub mod limits;
 pub mod sockets;
 pub mod text;
 

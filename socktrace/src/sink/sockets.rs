@@ -192,7 +192,7 @@ fn holders(row: &Row) -> String {
     }
 }
 
-fn word(protocol: Protocol) -> &'static str {
+pub(super) fn word(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Tcp => "tcp",
         Protocol::Udp => "udp",

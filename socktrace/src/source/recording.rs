@@ -97,18 +97,6 @@ struct AdoptedFrame {
     until_ns: Option<u64>,
 }
 
-/// The beginning of a snapshot, as JSON.
-#[derive(Serialize, Deserialize)]
-struct BeginsFrame {
-    mono_ns: u64,
-}
-
-/// The end of a snapshot, as JSON.
-#[derive(Serialize, Deserialize)]
-struct EndsFrame {
-    whole: bool,
-}
-
 impl<W: Write> Writer<W> {
     /// Begins a recording.
     pub fn new(mut file: W, clock: &Clock) -> io::Result<Self> {
@@ -144,10 +132,8 @@ impl<W: Write> Writer<W> {
                     until_ns: adopted.until_ns,
                 },
             ),
-            Item::SnapshotBegins(mono_ns) => {
-                self.json(SNAPSHOT_BEGINS, &BeginsFrame { mono_ns: *mono_ns })
-            }
-            Item::SnapshotEnds { whole } => self.json(SNAPSHOT_ENDS, &EndsFrame { whole: *whole }),
+            Item::SnapshotBegins(mono_ns) => self.json(SNAPSHOT_BEGINS, mono_ns),
+            Item::SnapshotEnds { whole } => self.json(SNAPSHOT_ENDS, whole),
             Item::Process(described) => self.json(
                 PROCESS,
                 &ProcessFrame {
@@ -248,14 +234,10 @@ impl<R: Read> Reader<R> {
                     }),
                 )
             }
-            SNAPSHOT_BEGINS => {
-                let frame: BeginsFrame = self.json(at)?;
-                Item::SnapshotBegins(frame.mono_ns)
-            }
-            SNAPSHOT_ENDS => {
-                let frame: EndsFrame = self.json(at)?;
-                Item::SnapshotEnds { whole: frame.whole }
-            }
+            SNAPSHOT_BEGINS => Item::SnapshotBegins(self.json(at)?),
+            SNAPSHOT_ENDS => Item::SnapshotEnds {
+                whole: self.json(at)?,
+            },
             PROCESS => {
                 let frame: ProcessFrame = self.json(at)?;
                 Item::Process(Described {

@@ -1,0 +1,91 @@
+//! The command lines of the reports: `leaks` and `limits`.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, ValueEnum};
+
+use super::duration;
+use crate::detect::Severity;
+
+/// `leaks`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  socktrace leaks                             watch for a while, and say who leaks
+  socktrace leaks --duration 20m -p 1234      long enough to tell a leak from a burst
+  socktrace leaks -o json --fail-on confirmed for scripts: status 3 if there is one
+
+What is found within seconds is what was there already. That something only accumulates takes time
+to see: growth is told after a quarter of an hour, slow growth after an hour.")]
+pub struct Leaks {
+    #[command(flatten)]
+    pub watch: Watch,
+}
+
+/// `limits`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  socktrace limits                       every limit that applies, the nearest first
+  socktrace limits -o json --fail-on critical")]
+pub struct Limits {
+    #[command(flatten)]
+    pub watch: Watch,
+    /// No more rows than this
+    #[arg(long, value_name = "N", default_value_t = 30)]
+    pub count: usize,
+}
+
+/// What reports have in common.
+#[derive(Debug, Args)]
+pub struct Watch {
+    /// Watch for so long (30s, 5m, 1h30m)
+    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = duration)]
+    pub duration: Duration,
+    /// Only what this process does; may be repeated
+    #[arg(short = 'p', long = "pid", value_name = "PID")]
+    pub pids: Vec<u32>,
+    /// Only this network namespace: its inode number, its name (`ip netns`) or a path
+    #[arg(long = "netns", value_name = "NETNS", value_delimiter = ',')]
+    pub netns: Vec<String>,
+    /// End with status 3 if something is at least this bad
+    #[arg(long, value_name = "SEVERITY", value_enum)]
+    pub fail_on: Option<FailOn>,
+    /// Thresholds, in TOML (docs/findings.md)
+    #[arg(long = "config.file", value_name = "FILE")]
+    pub config_file: Option<PathBuf>,
+    /// Format
+    #[arg(short = 'o', long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub output: super::SocketsFormat,
+}
+
+/// How bad something must be to fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FailOn {
+    /// Growth, or worse
+    Suspect,
+    /// Direct evidence, or a limit that is near
+    Confirmed,
+    /// A limit that is near, or direct evidence
+    Warning,
+    /// A limit that is reached, or will be soon
+    Critical,
+}
+
+impl FailOn {
+    /// Is this bad enough? Leaks and limits have words of their own for how bad they are.
+    pub fn is_met(self, severity: Severity) -> bool {
+        let least = match self {
+            Self::Suspect => 1,
+            Self::Confirmed | Self::Warning => 2,
+            Self::Critical => 3,
+        };
+        let bad = match severity {
+            Severity::Info => 0,
+            Severity::Suspect => 1,
+            Severity::Confirmed | Severity::Warning => 2,
+            Severity::Critical => 3,
+        };
+        bad >= least
+    }
+}

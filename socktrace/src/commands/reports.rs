@@ -1,0 +1,75 @@
+//! `leaks` and `limits`: what a person wants to know at three in the morning.
+
+use std::io::{IsTerminal as _, Write as _};
+
+use super::{colored, quietly, stdout, tell, watch::watch};
+use crate::{
+    cli::{Color, FailOn, Leaks, Limits, SocketsFormat},
+    detect::{Severity, Story, limits},
+    failure::{FINDINGS, Failure},
+    sink,
+};
+
+pub(super) fn leaks(args: &Leaks, color: Color) -> Result<u8, Failure> {
+    let watched = watch(&args.watch)?;
+    let stories = watched.standing.stories();
+    let clock = &watched.clock;
+    let mut out = stdout();
+    let written = match args.watch.output {
+        SocketsFormat::Table => {
+            let color = colored(color, std::io::stdout().is_terminal());
+            sink::findings::write_text(&mut out, &stories, clock, color)
+        }
+        SocketsFormat::Json => sink::findings::write_json(&mut out, &stories, clock, false),
+        SocketsFormat::JsonPretty => sink::findings::write_json(&mut out, &stories, clock, true),
+    };
+    quietly(written.and_then(|()| out.flush()))?;
+    let seconds = args.watch.duration.as_secs();
+    if args.watch.output == SocketsFormat::Table {
+        if stories.is_empty() {
+            tell(format_args!("nothing was found in {seconds} s"));
+        }
+        // Three windows of five minutes.
+        if seconds < 1_200 {
+            tell(
+                "whether something only accumulates is not known yet: that takes 20 minutes \
+                 (--duration 20m), slow growth an hour and a half",
+            );
+        }
+    }
+    Ok(status(args.watch.fail_on, &stories))
+}
+
+pub(super) fn limits_near(args: &Limits) -> Result<u8, Failure> {
+    let watched = watch(&args.watch)?;
+    let mut rows = limits(&watched.world, watched.machine.inodes);
+    // What has no limit is last, and worth a line.
+    let informational = rows.pop_if(|row| row.limit.is_none());
+    rows.truncate(args.count);
+    rows.extend(informational);
+    let mut out = stdout();
+    let written = match args.watch.output {
+        SocketsFormat::Table => sink::limits::write_table(&mut out, &rows),
+        SocketsFormat::Json => sink::limits::write_json(&mut out, &rows, false),
+        SocketsFormat::JsonPretty => sink::limits::write_json(&mut out, &rows, true),
+    };
+    quietly(written.and_then(|()| out.flush()))?;
+    let stories = watched.standing.stories();
+    let near: Vec<_> = stories
+        .into_iter()
+        .filter(|story| story.finding.severity >= Severity::Warning)
+        .collect();
+    Ok(status(args.watch.fail_on, &near))
+}
+
+fn status(fail_on: Option<FailOn>, stories: &[&Story]) -> u8 {
+    let bad = |fail_on: FailOn| {
+        let mut severities = stories.iter().map(|story| story.finding.severity);
+        severities.any(|severity| fail_on.is_met(severity))
+    };
+    if fail_on.is_some_and(bad) {
+        FINDINGS
+    } else {
+        0
+    }
+}

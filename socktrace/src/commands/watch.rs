@@ -1,0 +1,273 @@
+//! Looks at the world for a while: what `leaks` and `limits` have in common.
+
+use std::{cell::RefCell, io, rc::Rc, sync::Arc, time::Duration};
+
+use super::{live, selection, snapshots::Look};
+use crate::{
+    change::{Change, Kind, Role, What},
+    cli::{Live, Run, Watch},
+    clock::{Clock, monotonic_ns},
+    detect::{
+        Census, Descriptors, Detector, Filled, Finding, Key, Lifetimes, Sighting, Standing,
+        TimeWaited, World, all,
+    },
+    endpoint::Endpoint,
+    failure::Failure,
+    pipeline::Pipeline,
+    ports,
+    probe::{AttachMode, Plan},
+    process::{Process, read_comm, read_details},
+    select::Select,
+    settings::Configuration,
+    sink::{Report, Sink},
+    source::{
+        machine::{Machine, Tables, descriptors},
+        snapshot::{Namespaces, Protocol},
+    },
+    table::{MOST_SOCKETS, SocketTable},
+};
+
+/// How often to look.
+const EVERY: Duration = Duration::from_secs(5);
+/// Within so many looks without it a finding is still one.
+const HOLD: u32 = 3;
+
+/// What was seen in the end.
+pub(super) struct Watched {
+    pub(super) standing: Standing,
+    pub(super) world: World,
+    pub(super) machine: Machine,
+    pub(super) clock: Clock,
+}
+
+/// Follows everything for as long as is asked, looking in between.
+pub(super) fn watch(args: &Watch) -> Result<Watched, Failure> {
+    let configuration = Configuration::read(args.config_file.as_deref())?;
+    let every = EVERY.min(args.duration.max(Duration::from_secs(1)));
+    let lifetimes = Rc::new(RefCell::new(Lifetimes::default()));
+    let mut watcher = Watcher {
+        census: Census::default(),
+        lifetimes: Rc::clone(&lifetimes),
+        detectors: all(&configuration.detect),
+        standing: Standing::new(every * HOLD),
+        world: World::default(),
+        machine: Machine::default(),
+        netns: selection::namespaces(&args.netns)?,
+        pids: args.pids.clone(),
+    };
+    let clock = Clock::now();
+    let live = Live {
+        duration: Some(args.duration),
+        ring_size: 8192,
+        reconcile: every,
+        max_sockets: MOST_SOCKETS,
+        attach: AttachMode::Auto,
+        kernel_log: false,
+    };
+    let plan = Plan::everything(live.ring_size * 1024);
+    let pipeline = |clock: Clock| {
+        let ears = Box::new(Ears { lifetimes });
+        Ok(Pipeline::new(
+            Select::default(),
+            Report::Trace,
+            Some(ears),
+            clock,
+        ))
+    };
+    let how = live::How {
+        live: &live,
+        run: &Run::default(),
+        count: None,
+        details: false,
+        quiet: true,
+    };
+    live::run(plan, pipeline, how, Some(&mut watcher))?;
+    Ok(Watched {
+        standing: watcher.standing,
+        world: watcher.world,
+        machine: watcher.machine,
+        clock,
+    })
+}
+
+/// Looks whenever a snapshot has been taken in.
+struct Watcher {
+    census: Census,
+    lifetimes: Rc<RefCell<Lifetimes>>,
+    detectors: Vec<Box<dyn Detector>>,
+    standing: Standing,
+    world: World,
+    machine: Machine,
+    netns: Vec<u32>,
+    pids: Vec<u32>,
+}
+
+impl Look for Watcher {
+    fn look(&mut self, sightings: &[Sighting], table: &SocketTable) {
+        let now = monotonic_ns();
+        let mut world = self
+            .census
+            .take(now, sightings, table, &self.lifetimes.borrow());
+        self.machine = Machine::read();
+        (world.files, world.orphans) = (self.machine.files, self.machine.orphans);
+        world.descriptors = processes(table);
+        inside(&mut world, table);
+        self.describe(&mut world);
+        let mut found: Vec<Finding> = Vec::new();
+        for detector in &mut self.detectors {
+            detector.look(&world, &mut found);
+        }
+        found.retain(|finding| self.wants(finding));
+        self.standing.take(now, found, |_, _| {});
+        self.world = world;
+    }
+}
+
+impl Watcher {
+    fn wants(&self, finding: &Finding) -> bool {
+        let subject = &finding.subject;
+        let pid = subject.process.as_ref().map(|process| process.pid);
+        (self.pids.is_empty() || pid.is_some_and(|pid| self.pids.contains(&pid)))
+            && (self.netns.is_empty() || subject.netns.is_some_and(|it| self.netns.contains(&it)))
+    }
+
+    /// Only what is wanted of the world's limits.
+    fn describe(&self, world: &mut World) {
+        if !self.pids.is_empty() {
+            world
+                .descriptors
+                .retain(|it| self.pids.contains(&it.process.pid));
+        }
+        if !self.netns.is_empty() {
+            world.listeners.retain(|it| self.netns.contains(&it.netns));
+            world
+                .conntrack
+                .retain(|(netns, _)| self.netns.contains(netns));
+            world
+                .tw_buckets
+                .retain(|(netns, _)| self.netns.contains(netns));
+        }
+    }
+}
+
+/// How many descriptors processes have.
+fn processes(table: &SocketTable) -> Vec<Descriptors> {
+    let found = descriptors().unwrap_or_default();
+    let process = |pid| {
+        table.process(pid).unwrap_or_else(|| {
+            Arc::new(Process {
+                pid,
+                comm: read_comm(pid),
+                details: read_details(pid),
+            })
+        })
+    };
+    let of = |(pid, filled)| Descriptors {
+        process: process(pid),
+        filled,
+    };
+    found.into_iter().map(of).collect()
+}
+
+/// What only the namespaces themselves say.
+fn inside(world: &mut World, table: &SocketTable) {
+    let mut namespaces = Namespaces::new();
+    if namespaces.refresh([]).is_err() {
+        return;
+    }
+    let read = namespaces.each_inside(|namespace| {
+        let settings = namespace.sysctls().ok();
+        let settings = settings.and_then(|texts| ports::Settings::parse(&texts).ok());
+        (Tables::read(), namespace.population().ok(), settings)
+    });
+    for (netns, read) in read.unwrap_or_default() {
+        let Ok((tables, population, settings)) = read else {
+            continue;
+        };
+        world
+            .conntrack
+            .extend(tables.conntrack.map(|it| (netns, it)));
+        if let (Some(limit), Some(population)) = (tables.tw_buckets, population) {
+            let used = population.time_wait;
+            world.tw_buckets.push((netns, Filled { used, limit }));
+        }
+        let Some(settings) = settings else { continue };
+        for listener in world.listeners.iter_mut().filter(|it| it.netns == netns) {
+            let port = listener
+                .local
+                .port
+                .filter(|_| listener.proto != Protocol::Unix);
+            listener.in_ephemeral_range = port.is_some_and(|it| settings.eligible.contains(it));
+        }
+        world.time_waits.extend(time_waits(netns, table, &settings));
+    }
+}
+
+/// Ports that connections keep after their end, by who closed first and where they went.
+fn time_waits(netns: u32, table: &SocketTable, settings: &ports::Settings) -> Vec<TimeWaited> {
+    let mut found: Vec<TimeWaited> = Vec::new();
+    let limit = u64::from(settings.eligible.count());
+    for wait in table.time_waits().filter(|wait| wait.socket.netns == netns) {
+        if !settings.eligible.contains(wait.socket.lport) {
+            continue;
+        }
+        let socket = &wait.socket;
+        let remote = Endpoint::new(socket.family, socket.raddr, socket.rport);
+        let pid = wait.owner.as_ref().map(|owner| owner.pid);
+        let same = |it: &&mut TimeWaited| {
+            it.remote == remote && it.process.as_ref().map(|process| process.pid) == pid
+        };
+        match found.iter_mut().find(same) {
+            Some(it) => it.filled.used += 1,
+            None => found.push(TimeWaited {
+                netns,
+                process: wait.owner.clone(),
+                remote,
+                filled: Filled { used: 1, limit },
+            }),
+        }
+    }
+    found
+}
+
+/// Hears how long sockets live.
+struct Ears {
+    lifetimes: Rc<RefCell<Lifetimes>>,
+}
+
+impl Sink for Ears {
+    fn row(&mut self, change: &Change, _: &Clock) -> io::Result<()> {
+        if let (
+            Kind::End,
+            What::End {
+                lifetime_ns: Some(lifetime),
+                role,
+                ..
+            },
+        ) = (change.what.kind(), &change.what)
+        {
+            let served = matches!(role, Role::Server | Role::Listener);
+            let socket = &change.socket;
+            let key = Key {
+                netns: socket.netns.unwrap_or_default(),
+                pid: socket.owner.as_ref().map_or(0, |owner| owner.pid),
+                proto: Protocol::Tcp,
+                role: *role,
+                remote: if served {
+                    Endpoint::default()
+                } else {
+                    socket.remote
+                },
+                lport: socket.local.port.filter(|_| served),
+            };
+            self.lifetimes
+                .borrow_mut()
+                .ended(key, change.mono_ns, *lifetime);
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
