@@ -16,6 +16,8 @@ use crate::{
 pub const FAILURE: u8 = 1;
 /// The command line makes no sense.
 pub const USAGE: u8 = 2;
+/// What was asked about is as bad as was asked for (`--fail-on`).
+pub const FINDINGS: u8 = 3;
 /// `EX_UNAVAILABLE`: the kernel lacks something.
 pub const KERNEL: u8 = 69;
 /// `EX_NOPERM`: privileges are missing.

@@ -2,6 +2,7 @@
 
 #![allow(missing_docs, reason = "a flattened group has its help in its members")]
 
+mod ports;
 mod sockets;
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
@@ -10,7 +11,10 @@ use clap::{ArgAction, Args, ColorChoice, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use socktrace_common::socket::TcpState;
 
-pub use self::sockets::{OpenProto, Sockets, SocketsFormat};
+pub use self::{
+    ports::{FailOn, Ports, PortsFormat},
+    sockets::{OpenProto, Sockets, SocketsFormat},
+};
 use crate::{
     change::{Kind, state_word},
     field::Field,
@@ -69,6 +73,8 @@ pub enum Command {
     Replay(Replay),
     /// List what is open now: every socket of every network namespace, with all its holders
     Sockets(Sockets),
+    /// Say which ephemeral ports are left, for how long, and who has the others
+    Ports(Ports),
     /// Say what this kernel and these privileges allow
     Doctor(Doctor),
     /// Write a completion script for a shell to standard output

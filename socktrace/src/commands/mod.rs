@@ -4,6 +4,7 @@ mod child;
 mod doctor;
 mod generate;
 mod live;
+mod ports;
 mod record;
 mod replay;
 mod selection;
@@ -31,6 +32,7 @@ pub fn run(cli: &Cli) -> Result<u8, Failure> {
         Command::Record(args) => record::record(args),
         Command::Replay(args) => replay::replay(args, cli.color),
         Command::Sockets(args) => sockets::sockets(args),
+        Command::Ports(args) => ports::ports(args),
         Command::Doctor(args) => doctor::doctor(args, cli.color),
         Command::Completions { shell } => generate::completions(*shell),
         Command::Man { directory } => generate::man(directory.as_deref()),

@@ -3,6 +3,7 @@
 pub mod csv;
 pub mod json;
 pub mod life;
+pub mod ports;
 pub mod sockets;
 pub mod text;
 
