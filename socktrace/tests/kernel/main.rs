@@ -9,6 +9,7 @@ mod filters;
 mod lives;
 mod loss;
 mod peers;
+mod ports;
 mod reconcile;
 mod snapshot;
 mod sockets;
