@@ -99,5 +99,13 @@ wire! {
         pub inode_number: u32,
         pub inode_super: u32,
         pub super_magic: u32,
+        pub tcp_bind_bucket: u32,
+        pub tw_bind_bucket: u32,
+        /// `tw_ts_recent_stamp`: 0 for a connection without TCP's timestamps.
+        pub tw_timestamp: u32,
+        pub tw_cookie: u32,
+        pub bucket_port: u32,
+        pub bucket_reuse: u32,
+        pub bucket_reuse_port: u32,
     }
 }

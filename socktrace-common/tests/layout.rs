@@ -191,7 +191,7 @@ fn what_the_hooks_are_told_stays_as_it_is() {
         connect_syscall 16 4,
         pad 20 4,
     });
-    layout!(Offsets, size 192, align 4, {
+    layout!(Offsets, size 220, align 4, {
         sock_family 0 4,
         sock_state 4 4,
         sock_daddr 8 4,
@@ -238,6 +238,13 @@ fn what_the_hooks_are_told_stays_as_it_is() {
         inode_number 180 4,
         inode_super 184 4,
         super_magic 188 4,
+        tcp_bind_bucket 192 4,
+        tw_bind_bucket 196 4,
+        tw_timestamp 200 4,
+        tw_cookie 204 4,
+        bucket_port 208 4,
+        bucket_reuse 212 4,
+        bucket_reuse_port 216 4,
     });
 }
 

@@ -67,6 +67,10 @@ pub(crate) static PORTS: Array<u64> = Array::with_max_entries(2 * PORT_WORDS, 0)
 #[map]
 pub(crate) static IDENTITIES: HashMap<u64, u64> = HashMap::with_max_entries(131_072, 0);
 
+/// Ports that `connect()` does not share, a bit each: what the iterator over TCP sockets finds.
+#[map]
+pub(crate) static BLOCKED: Array<[u64; PORT_WORDS as usize]> = Array::with_max_entries(1, 0);
+
 // SAFETY: both structs are integers only, for which all zeroes is a value.
 #[unsafe(no_mangle)]
 static CONFIG: Config = unsafe { mem::zeroed() };

@@ -150,6 +150,7 @@ fn the_readme_has_every_command_and_every_status() {
         0,
         failure::FAILURE,
         failure::USAGE,
+        failure::FINDINGS,
         failure::KERNEL,
         failure::PRIVILEGES,
         failure::NOT_EXECUTABLE,

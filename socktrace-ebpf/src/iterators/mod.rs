@@ -2,6 +2,7 @@
 //! reads a file, and that write to that file. They hook nothing and cost nothing until then.
 
 mod task_file;
+mod tcp;
 
 use core::{ffi::c_void, ptr};
 

@@ -2,6 +2,7 @@
 
 #![allow(missing_docs, reason = "a flattened group has its help in its members")]
 
+mod ports;
 mod reports;
 mod sockets;
 
@@ -12,6 +13,7 @@ use clap_complete::Shell;
 use socktrace_common::socket::TcpState;
 
 pub use self::{
+    ports::{Ports, PortsFormat},
     reports::{FailOn, Leaks, Limits, Watch},
     sockets::{OpenProto, Sockets, SocketsFormat},
 };
@@ -73,6 +75,8 @@ pub enum Command {
     Replay(Replay),
     /// List what is open now: every socket of every network namespace, with all its holders
     Sockets(Sockets),
+    /// Say which ephemeral ports are left, for how long, and who has the others
+    Ports(Ports),
     /// Say who leaks sockets, since when, and what else is wrong
     Leaks(Leaks),
     /// List every limit that applies, the nearest first

@@ -50,7 +50,7 @@ pub(super) struct How<'a> {
 pub(super) fn run(
     mut plan: Plan,
     pipeline: impl FnOnce(Clock) -> Result<Pipeline, Failure>,
-    how: How<'_>,
+    how: &How<'_>,
     mut look: Option<&mut (dyn Look + '_)>,
 ) -> Result<u8, Failure> {
     let How {
@@ -59,7 +59,7 @@ pub(super) fn run(
         count,
         details,
         quiet,
-    } = how;
+    } = *how;
     let environment = Environment::here();
     preflight(&environment)?;
     let mut child = Child::hold(&run.command)?;

@@ -4,6 +4,8 @@ mod child;
 mod doctor;
 mod generate;
 mod live;
+mod port_watch;
+mod ports;
 mod record;
 mod replay;
 mod reports;
@@ -33,6 +35,7 @@ pub fn run(cli: &Cli) -> Result<u8, Failure> {
         Command::Record(args) => record::record(args),
         Command::Replay(args) => replay::replay(args, cli.color),
         Command::Sockets(args) => sockets::sockets(args),
+        Command::Ports(args) => ports::ports(args),
         Command::Leaks(args) => reports::leaks(args, cli.color),
         Command::Limits(args) => reports::limits_near(args),
         Command::Doctor(args) => doctor::doctor(args, cli.color),

@@ -32,5 +32,5 @@ pub(super) fn record(args: &Record) -> Result<u8, Failure> {
         details: true,
         quiet: false,
     };
-    live::run(plan, pipeline, how, None)
+    live::run(plan, pipeline, &how, None)
 }

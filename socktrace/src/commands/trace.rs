@@ -67,6 +67,6 @@ impl Rows<'_> {
             details,
             quiet: false,
         };
-        live::run(plan, pipeline, how, None)
+        live::run(plan, pipeline, &how, None)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, io, rc::Rc, sync::Arc, time::Duration};
 
-use super::{live, selection, snapshots::Look};
+use super::{live, port_watch::PortWatch, selection, snapshots::Look};
 use crate::{
     change::{Change, Kind, Role, What},
     cli::{Live, Run, Watch},
@@ -52,6 +52,7 @@ pub(super) fn watch(args: &Watch) -> Result<Watched, Failure> {
         standing: Standing::new(every * HOLD),
         world: World::default(),
         machine: Machine::default(),
+        ports: PortWatch::new(selection::namespaces(&args.netns)?)?,
         netns: selection::namespaces(&args.netns)?,
         pids: args.pids.clone(),
     };
@@ -81,7 +82,7 @@ pub(super) fn watch(args: &Watch) -> Result<Watched, Failure> {
         details: false,
         quiet: true,
     };
-    live::run(plan, pipeline, how, Some(&mut watcher))?;
+    live::run(plan, pipeline, &how, Some(&mut watcher))?;
     Ok(Watched {
         standing: watcher.standing,
         world: watcher.world,
@@ -98,6 +99,7 @@ struct Watcher {
     standing: Standing,
     world: World,
     machine: Machine,
+    ports: PortWatch,
     netns: Vec<u32>,
     pids: Vec<u32>,
 }
@@ -112,6 +114,11 @@ impl Look for Watcher {
         (world.files, world.orphans) = (self.machine.files, self.machine.orphans);
         world.descriptors = processes(table);
         inside(&mut world, table);
+        // What cannot be seen is told by `ports`.
+        world.ports = self
+            .ports
+            .report()
+            .map_or_else(|_| Vec::new(), |it| it.rows);
         self.describe(&mut world);
         let mut found: Vec<Finding> = Vec::new();
         for detector in &mut self.detectors {

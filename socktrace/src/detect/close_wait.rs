@@ -103,12 +103,12 @@ mod tests {
     }
 
     /// One more every `every` seconds, looked at once a minute for `minutes`.
-    fn leak(every: u64, minutes: u64) -> Vec<(u64, Severity)> {
+    fn leak(every: usize, minutes: u64) -> Vec<(u64, Severity)> {
         let mut detector = CloseWait::new(settings::CloseWait::default());
         severities(&mut detector, minutes, |second| {
             vec![group(
                 (0..=second)
-                    .step_by(every as usize)
+                    .step_by(every)
                     .map(|it| member(it * SECOND))
                     .collect(),
             )]

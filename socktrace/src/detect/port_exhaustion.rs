@@ -12,10 +12,8 @@ impl Detector for PortExhaustion {
 
     fn look(&mut self, world: &World, found: &mut Vec<Finding>) {
         for row in &world.ports {
-            let severity = match row.severity() {
-                Some(ports::Severity::Critical) => Severity::Critical,
-                Some(ports::Severity::Warning) => Severity::Warning,
-                None => continue,
+            let Some(severity) = row.severity().map(Severity::from) else {
+                continue;
             };
             let most = row.owners.iter().find_map(|owner| owner.pid);
             let subject = Subject {
@@ -47,6 +45,15 @@ impl Detector for PortExhaustion {
             finding.complete = row.complete;
             finding.advice = format!("socktrace ports --netns {}", row.netns);
             found.push(finding);
+        }
+    }
+}
+
+impl From<ports::Severity> for Severity {
+    fn from(severity: ports::Severity) -> Self {
+        match severity {
+            ports::Severity::Critical => Self::Critical,
+            ports::Severity::Warning => Self::Warning,
         }
     }
 }

@@ -31,9 +31,9 @@ impl Detector for TimeWait {
             let mut finding = Finding::new(Kind::TimeWait, severity, subject);
             finding.count = Some(waited.filled.used);
             (finding.used, finding.limit) = (Some(waited.filled.used), Some(waited.filled.limit));
-            finding.advice =
-                "keep connections open and use them again, or let the other side close first"
-                    .to_owned();
+            finding.advice = String::from(
+                "keep connections open and use them again, or let the other side close first",
+            );
             found.push(finding);
         }
         for (netns, filled) in &world.tw_buckets {

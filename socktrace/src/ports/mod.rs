@@ -18,6 +18,7 @@ mod owners;
 mod pool;
 mod report;
 mod reuse;
+mod seen;
 mod set;
 mod settings;
 mod slope;
@@ -30,10 +31,11 @@ pub use self::{
     blocked::{Blocked, Release},
     eligible::{Eligible, Range, Search, parse_reserved},
     overlap::Local,
-    owners::{Blocker, Why, blockers},
+    owners::{Blocker, Blocking, Why, blockers, blocking},
     pool::{Pool, Use},
     report::{Kind, Ownership, Row, Severity, rows},
     reuse::Reuse,
+    seen::Seen,
     set::PortSet,
     settings::{Settings, Unreadable},
     slope::theil_sen,

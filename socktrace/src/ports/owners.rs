@@ -86,3 +86,43 @@ fn why(phase: Phase) -> Why {
         Phase::TimeWait { .. } => Why::TimeWait,
     }
 }
+
+/// Blocked ports that have the same reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blocking {
+    /// Inode number of the network namespace.
+    pub netns: u32,
+    /// How they came to be blocked.
+    pub why: Why,
+    /// Where they are bound.
+    pub local: Option<Local>,
+    /// Who has them.
+    pub pid: Option<u32>,
+    /// The ports, from the lowest.
+    pub ports: Vec<u16>,
+}
+
+/// Puts those together that have the same reason, most ports first.
+pub fn blocking(
+    netns: u32,
+    blockers: &[Blocker],
+    holder: impl Fn(u32) -> Option<u32>,
+) -> Vec<Blocking> {
+    let mut groups: HashMap<_, Vec<u16>> = HashMap::new();
+    for it in blockers {
+        let key = (it.why, it.local, holder(it.inode));
+        groups.entry(key).or_default().push(it.port);
+    }
+    let groups = groups
+        .into_iter()
+        .map(|((why, local, pid), ports)| Blocking {
+            netns,
+            why,
+            local,
+            pid,
+            ports,
+        });
+    let mut groups: Vec<_> = groups.collect();
+    groups.sort_by_key(|it| (std::cmp::Reverse(it.ports.len()), it.ports.first().copied()));
+    groups
+}

@@ -82,10 +82,10 @@ impl<'a> Pool<'a> {
     }
 
     /// `connect()` beside these connections, which have the same source and destination: X ∪ T.
-    pub fn connect_beside<'b>(
+    pub fn connect_beside(
         &self,
         search: Search,
-        others: impl IntoIterator<Item = &'b Socket>,
+        others: impl IntoIterator<Item = &'a Socket>,
     ) -> Use {
         let mut taken = self.blocked.clone();
         for socket in others {

@@ -153,7 +153,7 @@ struct Builder<'a, H> {
     listened: PortSet,
 }
 
-impl<H: Fn(u32) -> Option<u32>> Builder<'_, H> {
+impl<'a, H: Fn(u32) -> Option<u32>> Builder<'a, H> {
     fn row(&self, kind: Kind, ports: Use, owners: Counts) -> Row {
         let mut owners: Vec<_> = owners
             .into_iter()
@@ -172,7 +172,7 @@ impl<H: Fn(u32) -> Option<u32>> Builder<'_, H> {
     }
 
     /// Who has the ports of these sockets, each port once.
-    fn owners<'b>(&self, sockets: impl IntoIterator<Item = &'b Socket>) -> Counts {
+    fn owners(&self, sockets: impl IntoIterator<Item = &'a Socket>) -> Counts {
         let mut seen = PortSet::default();
         let new = sockets.into_iter().filter(|it| seen.insert(it.port));
         count(new.map(|it| (self.holder)(it.inode)))

@@ -75,6 +75,13 @@ impl Default for PortSet {
     }
 }
 
+impl From<Box<[u64; WORDS]>> for PortSet {
+    /// A bit for each port, the lowest in the first word's lowest.
+    fn from(words: Box<[u64; WORDS]>) -> Self {
+        Self(words)
+    }
+}
+
 impl FromIterator<u16> for PortSet {
     fn from_iter<T: IntoIterator<Item = u16>>(ports: T) -> Self {
         let mut set = Self::default();
@@ -108,7 +115,7 @@ mod tests {
             prop_assert_eq!(x.len() as usize, a.len());
             prop_assert_eq!(x.common(&y) as usize, a.intersection(&b).count());
             prop_assert!(x.iter().eq(a.iter().copied()));
-            let mut both = x.clone();
+            let mut both = x;
             both.add(&y);
             prop_assert!(both.iter().eq(a.union(&b).copied()));
             both.keep(&y);

@@ -209,6 +209,8 @@ fn time_wait_of_what_was_bound_blocks_as_before() {
 
 #[test]
 fn fin_wait2_without_a_socket_is_never_taken_over() {
+    use socktrace_common::socket::TcpState::{FinWait2, TimeWait};
+
     use crate::source::snapshot::{Found, Open, State, Timer, TimerKind};
     let open = Open {
         cookie: Some(1),
@@ -234,7 +236,6 @@ fn fin_wait2_without_a_socket_is_never_taken_over() {
         };
         Socket::of(&found, true).unwrap().phase
     };
-    use socktrace_common::socket::TcpState::{FinWait2, TimeWait};
     assert_eq!(phase(FinWait2, &found), Phase::Open);
     assert_eq!(phase(TimeWait, &found), time_wait(59_999));
 }
@@ -451,7 +452,7 @@ mod kernel {
         match search {
             Search::Connect => {
                 let span = even(high - low);
-                let offset = random % span & !1;
+                let offset = (random % span) & !1;
                 scan(low, high, span, offset, 2, &free).or_else(|| {
                     let more = span > 1;
                     more.then(|| scan(low, high, span, offset + 1, 2, &free))?
@@ -476,7 +477,7 @@ mod kernel {
 
     fn bind(low: u32, high: u32, random: u32, free: &impl Fn(u16) -> bool) -> Option<u16> {
         let span = even(high - low);
-        let offset = random % span | 1;
+        let offset = (random % span) | 1;
         scan(low, high, span, offset, 2, free)
             .or_else(|| scan(low, high, span, offset - 1, 2, free))
     }

@@ -30,6 +30,9 @@ pub struct KernelTypes {
     pub offsets: Offsets,
     /// `HAVE_*` of [`socktrace_common::config`]: helpers that tracing programs may call.
     pub helpers: u32,
+    /// A bound port may be shared by `connect()` again when its last explicit owner is gone, not
+    /// only when the last of all is (6.18, d57f4b874946, and where that was taken over).
+    pub buckets_recover: bool,
 }
 
 /// Registers in which the kernel keeps the number and the arguments of a system call while it
@@ -49,6 +52,7 @@ pub fn read() -> Result<KernelTypes, OffsetsError> {
     Ok(KernelTypes {
         offsets: layout.offsets()?,
         helpers: layout.helpers(),
+        buckets_recover: layout.find("inet_bind2_bucket", "fastreuse").is_some(),
     })
 }
 
@@ -153,6 +157,13 @@ impl<'a> Layout<'a> {
             inode_number: self.get("inode", "i_ino")?,
             inode_super: self.get("inode", "i_sb")?,
             super_magic: self.get("super_block", "s_magic")?,
+            tcp_bind_bucket: self.or_absent("tcp_sock", "inet_conn.icsk_bind_hash"),
+            tw_bind_bucket: self.or_absent("tcp_timewait_sock", "tw_sk.tw_tb"),
+            tw_timestamp: self.or_absent("tcp_timewait_sock", "tw_ts_recent_stamp"),
+            tw_cookie: self.or_absent("tcp_timewait_sock", "tw_sk.__tw_common.skc_cookie"),
+            bucket_port: self.or_absent("inet_bind_bucket", "port"),
+            bucket_reuse: self.or_absent("inet_bind_bucket", "fastreuse"),
+            bucket_reuse_port: self.or_absent("inet_bind_bucket", "fastreuseport"),
         })
     }
 

@@ -1,6 +1,9 @@
 //! What leaks: blocks of lines for people, JSON as `docs/findings.md` describes it.
 
-use std::io::{self, Write};
+use std::{
+    fmt::Write as _,
+    io::{self, Write},
+};
 
 use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
@@ -10,6 +13,7 @@ use super::{json, text};
 use crate::{
     clock::Clock,
     detect::{Evidence, Finding, Severity, Story},
+    endpoint::Endpoint,
     field::printable,
     process::Comm,
 };
@@ -162,7 +166,7 @@ fn headline(finding: &Finding) -> String {
         let comm = comm.unwrap_or_else(|| "a process".to_owned());
         words.push(format!("of {comm} (pid {})", process.pid));
     }
-    if subject.remote != Default::default() {
+    if subject.remote != Endpoint::default() {
         words.push(format!("to {}", text::endpoint(subject.remote)));
     }
     if let Some(port) = subject.lport {
@@ -175,10 +179,10 @@ fn headline(finding: &Finding) -> String {
     }
     let mut text = words.join(" ");
     if let Some(oldest) = finding.oldest_ns {
-        text += &format!(", the oldest {}", text::duration(oldest));
+        _ = write!(text, ", the oldest {}", text::duration(oldest));
     }
     if let Some(eta) = finding.eta_seconds {
-        text += &format!(", none left in {}", text::duration(from_seconds(eta)));
+        _ = write!(text, ", none left in {}", text::duration(from_seconds(eta)));
     }
     text
 }

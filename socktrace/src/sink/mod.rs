@@ -5,6 +5,7 @@ pub mod findings;
 pub mod json;
 pub mod life;
 pub mod limits;
+pub mod ports;
 pub mod sockets;
 pub mod text;
 

@@ -11,6 +11,7 @@ mod listed;
 mod lives;
 mod loss;
 mod peers;
+mod ports;
 mod programs;
 mod reconcile;
 mod ring;

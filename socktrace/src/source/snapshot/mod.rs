@@ -27,20 +27,24 @@
 //! # }
 //! ```
 
+mod buckets;
 pub mod class;
 pub mod diag;
 mod elsewhere;
 mod found;
 pub mod holders;
 pub mod netns;
+mod netports;
 mod proc;
 mod query;
 
 pub use self::{
+    buckets::{Buckets, Explicit},
     diag::{Buffer, Diag, DiagError, Dumped},
     elsewhere::Elsewhere,
     found::{Detail, Ends, Found, Memory, Protocol, State, Tcp, Timer, TimerKind, Unix, UnixName},
     holders::{Held, Holder, Holders, Open, Walked},
     netns::{Lead, Namespace, Namespaces, Population, Skipped, Sysctls},
+    netports::{PortLook, bound_sockets_are_listed, look_at_ports},
     query::{Extras, Protocols, Query, States},
 };

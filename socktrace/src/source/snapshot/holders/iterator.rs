@@ -7,7 +7,10 @@ use zerocopy::FromBytes as _;
 
 use super::{Held, Holder, Open, Walked};
 pub use crate::probe::iterator::IteratorError;
-use crate::probe::{iterator::TaskFileProgram, offsets::KernelTypes};
+use crate::probe::{
+    iterator::{IteratorProgram, Over},
+    offsets::KernelTypes,
+};
 
 /// More than the kernel writes at once (32 KiB).
 const BUFFER: usize = 64 << 10;
@@ -15,14 +18,14 @@ const BUFFER: usize = 64 << 10;
 /// The loaded program, and memory for what it writes.
 #[derive(Debug)]
 pub(super) struct TaskFile {
-    program: TaskFileProgram,
+    program: IteratorProgram,
     buffer: Vec<u8>,
 }
 
 impl TaskFile {
     pub(super) fn load(types: &KernelTypes) -> Result<Self, IteratorError> {
         Ok(Self {
-            program: TaskFileProgram::load(types)?,
+            program: IteratorProgram::load(types, Over::OpenFiles)?,
             buffer: vec![0; BUFFER],
         })
     }

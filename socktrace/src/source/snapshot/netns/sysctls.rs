@@ -19,7 +19,7 @@ pub struct Sysctls {
 
 impl Sysctls {
     /// Those of the calling thread's namespace: a file is looked up in the namespace of who opens
-    /// it (`net_ctl_root`, net/sysctl_net.c), so `/proc/sys` is another one in each.
+    /// it (`net_ctl_root`, `net/sysctl_net.c`), so `/proc/sys` is another one in each.
     pub(super) fn read() -> io::Result<Self> {
         let text = |name: &str| fs::read_to_string(format!("/proc/sys/net/ipv4/{name}"));
         Ok(Self {

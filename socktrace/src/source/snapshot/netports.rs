@@ -1,0 +1,99 @@
+//! One look at the ports of every namespace: settings, sockets, and what the buckets say.
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddrV4},
+};
+
+use rustix::{
+    fs::fstat,
+    net::{AddressFamily, SocketType, bind, socket},
+};
+
+use super::{
+    Buckets, Buffer, Diag, DiagError, Explicit, Found, Namespace, Namespaces, Protocols, Query,
+    States, Sysctls,
+};
+
+/// What a look at a namespace brought.
+#[derive(Debug)]
+pub struct PortLook {
+    /// Inode number of the namespace.
+    pub netns: u32,
+    /// Its settings.
+    pub sysctls: Sysctls,
+    /// Its TCP and UDP sockets; each cookie once.
+    pub sockets: Vec<Found>,
+    /// What the buckets say, where they can be read.
+    pub explicit: Option<Explicit>,
+    /// Every list is whole, as far as one can tell.
+    pub complete: bool,
+}
+
+/// Looks at those namespaces that are `wanted`; an error is that of one namespace.
+pub fn look_at_ports(
+    namespaces: &mut Namespaces,
+    mut buckets: Option<&mut Buckets>,
+    wanted: impl Fn(u32) -> bool + Sync,
+) -> io::Result<Vec<(u32, io::Result<PortLook>)>> {
+    let mut buffer = Buffer::default();
+    let wanted = &wanted;
+    let looks = namespaces.each_inside(move |namespace| {
+        let inside = wanted(namespace.inum());
+        inside.then(|| look(namespace, buckets.as_deref_mut(), &mut buffer))
+    })?;
+    let looks = looks
+        .into_iter()
+        .filter_map(|(netns, looked)| match looked {
+            Ok(looked) => Some((netns, looked?)),
+            Err(error) => wanted(netns).then_some((netns, Err(error))),
+        });
+    Ok(looks.collect())
+}
+
+fn look(
+    namespace: &mut Namespace,
+    buckets: Option<&mut Buckets>,
+    buffer: &mut Buffer,
+) -> io::Result<PortLook> {
+    let mut look = PortLook {
+        netns: namespace.inum(),
+        sysctls: namespace.sysctls()?,
+        sockets: Vec::new(),
+        explicit: None,
+        complete: true,
+    };
+    for protocol in [Protocols::Tcp, Protocols::Udp] {
+        let sockets = &mut look.sockets;
+        match namespace.dump(Query::all(protocol), buffer, |row| sockets.push(row)) {
+            Ok(dumped) => look.complete &= !dumped.interrupted && dumped.malformed == 0,
+            Err(DiagError::Unsupported) => look.complete = false,
+            Err(DiagError::Io(error)) => return Err(error),
+        }
+    }
+    // A dump is not taken in one moment: a socket that moves can be in it twice.
+    look.sockets.sort_by_key(|row| row.cookie);
+    look.sockets.dedup_by_key(|row| row.cookie);
+    // After the dump, which gave every minisock its cookie.
+    look.explicit = match buckets {
+        Some(buckets) => Some(buckets.read()?),
+        None => None,
+    };
+    Ok(look)
+}
+
+/// Does this kernel list sockets that are bound and neither listen nor are connected (6.8)? Older
+/// ones ignore the question, so one is asked for that is there.
+pub fn bound_sockets_are_listed() -> io::Result<bool> {
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    let here = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
+    bind(&socket, &here)?;
+    let inode = fstat(&socket)?.st_ino;
+    let mut listed = false;
+    let query = Query::tcp(States::BOUND_INACTIVE);
+    let dumped = Diag::open(0)?.dump(query, &mut Buffer::default(), |row| {
+        listed |= u64::from(row.inode) == inode;
+    });
+    dumped.map_err(io::Error::other)?;
+    Ok(listed)
+}

@@ -1,0 +1,1 @@
+//! `ports`, as a user sees it.
