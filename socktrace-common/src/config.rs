@@ -38,8 +38,9 @@ wire! {
         pub wakeup_bytes: u32,
         /// Number of `connect()` on this architecture.
         pub connect_syscall: u32,
-        /// Keeps the size a multiple of 8.
-        pub pad: u32,
+        /// Inode number of the pid namespace that we number processes by; 0 for the initial one.
+        /// Numbers of processes are all in that namespace, and 0 is one that is not in it.
+        pub pid_namespace: u32,
     }
 
     /// Where the running kernel keeps what is read, in bytes from the start of the struct that
@@ -99,5 +100,15 @@ wire! {
         pub inode_number: u32,
         pub inode_super: u32,
         pub super_magic: u32,
+        /// `struct signal_struct.pids[PIDTYPE_TGID]`.
+        pub signal_tgid: u32,
+        pub task_thread_pid: u32,
+        pub pid_level: u32,
+        pub pid_numbers: u32,
+        pub upid_nr: u32,
+        pub upid_ns: u32,
+        pub pid_namespace_inum: u32,
+        /// Keeps the size a multiple of 8.
+        pub pad: u32,
     }
 }

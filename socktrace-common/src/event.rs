@@ -86,11 +86,12 @@ wire! {
         pub kind: u16,
         /// The CPU that wrote the record.
         pub cpu: u16,
-        /// Process (thread group) that was running, as the initial pid namespace numbers it.
+        /// Process (thread group) that was running, as our pid namespace numbers it; 0 for one
+        /// that is not in it.
         /// For a state change this is whoever was interrupted, unless the transition is one
         /// that only a system call makes.
         pub tgid: u32,
-        /// Thread that was running.
+        /// Thread that was running, likewise.
         pub tid: u32,
         /// Keeps what follows 8-byte aligned.
         pub pad: u32,

@@ -189,9 +189,9 @@ fn what_the_hooks_are_told_stays_as_it_is() {
         flags 8 4,
         wakeup_bytes 12 4,
         connect_syscall 16 4,
-        pad 20 4,
+        pid_namespace 20 4,
     });
-    layout!(Offsets, size 192, align 4, {
+    layout!(Offsets, size 224, align 4, {
         sock_family 0 4,
         sock_state 4 4,
         sock_daddr 8 4,
@@ -238,6 +238,14 @@ fn what_the_hooks_are_told_stays_as_it_is() {
         inode_number 180 4,
         inode_super 184 4,
         super_magic 188 4,
+        signal_tgid 192 4,
+        task_thread_pid 196 4,
+        pid_level 200 4,
+        pid_numbers 204 4,
+        upid_nr 208 4,
+        upid_ns 212 4,
+        pid_namespace_inum 216 4,
+        pad 220 4,
     });
 }
 

@@ -40,7 +40,7 @@ pub(crate) fn take_number(slot: u32) -> Option<u64> {
     Some(unsafe { fetch_increment(next) })
 }
 
-/// Processes to follow, when only some are: tgid.
+/// Processes to follow, when only some are: tgid. Here and below as `task` numbers them.
 #[map]
 pub(crate) static PIDS: HashMap<u32, u8> = HashMap::with_max_entries(16_384, 0);
 

@@ -2,12 +2,12 @@
 
 use socktrace_common::{event::EventKind, socket::SocketInfo};
 
-use super::current_tgid;
 use crate::{
     filter,
     kernel::{
         Probed,
         file::{self, SocketFile},
+        pid,
         sock::{self, Endpoint},
     },
 };
@@ -20,10 +20,10 @@ pub(super) struct Subject {
     pub(super) id: u64,
 }
 
-/// The running process, if its events of this kind may pass.
+/// The running process, if its events of this kind may pass; 0 for one that has no number for us.
 #[inline(always)]
 pub(super) fn caller(kind: EventKind) -> Option<u32> {
-    let tgid = current_tgid();
+    let tgid = pid::running_tgid();
     (filter::kind(kind) && filter::process(tgid)).then_some(tgid)
 }
 

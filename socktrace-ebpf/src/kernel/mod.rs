@@ -1,6 +1,7 @@
 //! Typed reads of kernel structs. What differs between kernels lives and dies here.
 
 pub(crate) mod file;
+pub(crate) mod pid;
 pub(crate) mod sock;
 pub(crate) mod task;
 

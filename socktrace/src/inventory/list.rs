@@ -128,7 +128,8 @@ fn listeners(found: &[Found]) -> Listeners {
 struct People {
     by_inode: HashMap<u32, Vec<Holder>>,
     inodes: Inodes,
-    processes: HashMap<u32, Arc<Process>>,
+    /// By number and start.
+    processes: HashMap<(u32, Option<u64>), Arc<Process>>,
     details: bool,
 }
 
@@ -157,7 +158,7 @@ impl People {
         let holders: Vec<_> = held
             .iter()
             .map(|holder| Holding {
-                process: self.process(holder.pid),
+                process: self.process(holder),
                 fd: holder.fd,
             })
             .collect();
@@ -194,18 +195,26 @@ impl People {
         }
     }
 
-    fn process(&mut self, pid: u32) -> Arc<Process> {
+    fn process(&mut self, holder: &Holder) -> Arc<Process> {
+        let pid = holder.pid;
+        let key = (pid, holder.start_ns);
         let details = self.details;
-        Arc::clone(self.processes.entry(pid).or_insert_with(|| {
-            Arc::new(Process {
-                pid,
-                comm: read_comm(pid),
-                details: if details {
-                    read_details(pid)
-                } else {
-                    Details::default()
-                },
-            })
+        Arc::clone(self.processes.entry(key).or_insert_with(|| {
+            let mut process = Process {
+                start_ns: holder.start_ns,
+                ..Process::new(pid)
+            };
+            let found = if details {
+                read_details(pid)
+            } else {
+                Details::default()
+            };
+            // Else it has ended meanwhile, and the number is another's.
+            if found.started.is_none_or(|it| process.may_have(it)) {
+                process.comm = read_comm(pid);
+                process.details = found;
+            }
+            Arc::new(process)
         }))
     }
 }

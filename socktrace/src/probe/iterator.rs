@@ -9,7 +9,7 @@ use aya::{
 use socktrace_common::config::Config;
 use zerocopy::{FromZeros as _, IntoBytes as _};
 
-use super::{attach::OBJECT, offsets::KernelTypes};
+use super::{attach::OBJECT, environment::pid_namespace, offsets::KernelTypes};
 
 /// Name of the program in the object.
 const TASK_FILE: &str = "task_file";
@@ -53,6 +53,7 @@ impl TaskFileProgram {
     pub fn load(types: &KernelTypes) -> Result<Self, IteratorError> {
         let config = Config {
             flags: types.helpers,
+            pid_namespace: pid_namespace(),
             ..Config::new_zeroed()
         };
         let btf = Btf::from_sys_fs().map_err(EbpfError::from)?;

@@ -153,6 +153,15 @@ impl<'a> Layout<'a> {
             inode_number: self.get("inode", "i_ino")?,
             inode_super: self.get("inode", "i_sb")?,
             super_magic: self.get("super_block", "s_magic")?,
+            // An array of pointers, of which PIDTYPE_TGID is the second (enum pid_type, 4.19).
+            signal_tgid: self.get("signal_struct", "pids")? + 8,
+            task_thread_pid: self.get("task_struct", "thread_pid")?,
+            pid_level: self.get("pid", "level")?,
+            pid_numbers: self.get("pid", "numbers")?,
+            upid_nr: self.get("upid", "nr")?,
+            upid_ns: self.get("upid", "ns")?,
+            pid_namespace_inum: self.get("pid_namespace", "ns.inum")?,
+            pad: 0,
         })
     }
 

@@ -17,7 +17,7 @@ impl SocketTable {
         let (header, info) = (&event.header, &event.socket);
         if info.id != 0 {
             let mut socket = Socket::born(info, header.mono_ns);
-            socket.own(&self.processes.get(header.tgid), Some(event.fd));
+            socket.own(self.running(header).as_ref(), Some(event.fd));
             self.sockets.insert(info.id, socket);
             self.hold(header.tgid, event.fd, info.id);
         }
@@ -110,9 +110,9 @@ impl SocketTable {
 
     /// The running process is the owner unless there is one.
     fn own(&mut self, header: &Header, info: &SocketInfo, fd: i32) {
-        let process = self.processes.get(header.tgid);
+        let process = self.running(header);
         if let Some(socket) = self.socket(info) {
-            socket.own(&process, Some(fd));
+            socket.own(process.as_ref(), Some(fd));
         }
     }
 }

@@ -95,17 +95,17 @@ impl Socket {
         (self.info.raddr, self.info.rport) = (info.raddr, info.rport);
     }
 
-    /// Makes `process` the owner unless there is one.
-    pub(super) fn own(&mut self, process: &Arc<Process>, fd: Option<i32>) {
-        if self.owner.is_none() {
-            self.owner = Some(Arc::clone(process));
+    /// Makes `process` the owner unless there is one, or it is not known who it is.
+    pub(super) fn own(&mut self, process: Option<&Arc<Process>>, fd: Option<i32>) {
+        if self.owner.is_none() && process.is_some() {
+            self.owner = process.cloned();
             self.fd = fd;
         }
     }
 
     /// Who held it when it was found.
     pub(super) fn adopt(&mut self, process: &Arc<Process>, fd: i32) {
-        self.own(process, Some(fd));
+        self.own(Some(process), Some(fd));
         self.adopted = true;
     }
 

@@ -9,6 +9,7 @@ mod filters;
 mod lives;
 mod loss;
 mod peers;
+mod pidns;
 mod snapshot;
 mod sockets;
 mod ss;

@@ -15,7 +15,7 @@ use serde_json::Value;
 use tempfile::NamedTempFile;
 
 /// Beginning of every script: what scripts print with `say` is compared with what is traced.
-const PRELUDE: &str = r"
+pub(crate) const PRELUDE: &str = r"
 import socket, os, sys, json, time, struct, errno, select, signal
 def cookie(s): return struct.unpack('=Q', s.getsockopt(socket.SOL_SOCKET, 57, 8))[0]
 def say(**facts): os.write(1, json.dumps(facts).encode() + b'\n')
@@ -95,7 +95,9 @@ pub(crate) struct Trace {
 }
 
 impl Trace {
-    fn new(output: &Output) -> Self {
+    /// From what socktrace wrote.
+    #[track_caller]
+    pub(crate) fn new(output: &Output) -> Self {
         let stderr = String::from_utf8(output.stderr.clone()).unwrap();
         assert!(output.status.success(), "{}: {stderr}", output.status);
         let stdout = String::from_utf8(output.stdout.clone()).unwrap();
