@@ -191,7 +191,7 @@ fn what_the_hooks_are_told_stays_as_it_is() {
         connect_syscall 16 4,
         pid_namespace 20 4,
     });
-    layout!(Offsets, size 224, align 4, {
+    layout!(Offsets, size 296, align 4, {
         sock_family 0 4,
         sock_state 4 4,
         sock_daddr 8 4,
@@ -245,7 +245,25 @@ fn what_the_hooks_are_told_stays_as_it_is() {
         upid_nr 208 4,
         upid_ns 212 4,
         pid_namespace_inum 216 4,
-        pad 220 4,
+        uring_opcode 220 4,
+        uring_flags 224 4,
+        uring_ctx 228 4,
+        uring_file 232 4,
+        uring_user_data 236 4,
+        uring_fd 240 4,
+        uring_cmd 244 4,
+        uring_accept_slot 248 4,
+        uring_accept_flags 252 4,
+        uring_socket_slot 256 4,
+        uring_close_fd 260 4,
+        uring_close_slot 264 4,
+        uring_connect_addr 268 4,
+        uring_connect_length 272 4,
+        uring_listen_backlog 276 4,
+        uring_nodes 280 4,
+        uring_nodes_count 284 4,
+        uring_node_file 288 4,
+        pad 292 4,
     });
 }
 

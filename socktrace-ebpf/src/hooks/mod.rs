@@ -18,6 +18,8 @@ mod close;
 
 mod destroy;
 
+mod uring;
+
 use aya_ebpf::{EbpfContext as _, programs::TracePointContext};
 
 /// What the system call returned. The layout of `syscalls:sys_exit_*` is the kernel's ABI for

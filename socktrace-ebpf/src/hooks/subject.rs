@@ -31,7 +31,12 @@ impl Subject {
     /// The socket behind a descriptor; `None` if it is none, is not TCP or is not wanted.
     #[inline(always)]
     pub(super) fn behind(fd: i32) -> Option<Self> {
-        let file = file::socket(fd)?;
+        Self::of(file::socket(fd)?)
+    }
+
+    /// The socket, unless it is not TCP or not wanted.
+    #[inline(always)]
+    pub(super) fn of(file: SocketFile) -> Option<Self> {
         // SAFETY: `Probed` takes any address, and this is the open file's socket.
         unsafe {
             if !sock::is_tcp::<Probed>(file.sk) {

@@ -220,6 +220,14 @@ impl Probes {
                 program.load(name, btf)?;
                 program.attach()?;
             }
+            Attach::Renamed(name, before) => {
+                let program: &mut BtfTracePoint = loaded.try_into()?;
+                if let Err(error) = program.load(name, btf) {
+                    // What the newer name says is said where neither can be had.
+                    program.load(before, btf).map_err(|_| error)?;
+                }
+                program.attach()?;
+            }
             Attach::Tracepoint(category, name) => {
                 let program: &mut TracePoint = loaded.try_into()?;
                 load_once(program.load())?;

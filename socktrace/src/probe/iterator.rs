@@ -15,7 +15,7 @@ use super::{attach::OBJECT, environment::pid_namespace, offsets::KernelTypes};
 const TASK_FILE: &str = "task_file";
 
 /// Maps that the program does not use, and that need not be as large as the hooks want them.
-const UNUSED: [&str; 7] = [
+const UNUSED: [&str; 9] = [
     "EVENTS",
     "PIDS",
     "PROCESSES",
@@ -23,6 +23,8 @@ const UNUSED: [&str; 7] = [
     "LISTENERS",
     "PORTS",
     "IDENTITIES",
+    "ACCEPTING",
+    "CLOSING",
 ];
 
 /// Why the kernel's iterator cannot be had.

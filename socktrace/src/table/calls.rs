@@ -16,9 +16,11 @@ impl SocketTable {
     pub(super) fn socket_created(&mut self, event: &SocketEvent, changes: &mut Vec<Change>) {
         let (header, info) = (&event.header, &event.socket);
         if info.id != 0 {
-            let mut socket = Socket::born(info, header.mono_ns);
-            socket.own(self.running(header).as_ref(), Some(event.fd));
-            self.sockets.insert(info.id, socket);
+            let process = self.running(header);
+            // io_uring may tell of a socket after what it did with it; its birth is not known then.
+            let socket = self.sockets.entry(info.id);
+            let socket = socket.or_insert_with(|| Socket::born(info, header.mono_ns));
+            socket.own(process.as_ref(), Some(event.fd));
             self.hold(header.tgid, event.fd, info.id);
         }
         let what = What::Socket {

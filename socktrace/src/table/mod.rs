@@ -93,9 +93,9 @@ impl SocketTable {
         Some(socket)
     }
 
-    /// The process holds the socket from now on.
+    /// The process holds the socket from now on, unless it has no number, or no descriptor for it.
     fn hold(&mut self, pid: u32, fd: i32, id: u64) {
-        if pid == 0 {
+        if pid == 0 || fd < 0 {
             return;
         }
         // What the descriptor named before went without a word: a call that was lost.
@@ -141,7 +141,7 @@ impl SocketTable {
             socket: view,
             actor: (header.tgid != 0).then_some(header.tgid),
             tid: (header.tid != 0).then_some(header.tid),
-            fd: fd.or(owner_fd),
+            fd: fd.filter(|fd| *fd >= 0).or(owner_fd),
             what,
         }
     }

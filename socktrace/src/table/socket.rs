@@ -97,9 +97,13 @@ impl Socket {
 
     /// Makes `process` the owner unless there is one, or it is not known who it is.
     pub(super) fn own(&mut self, process: Option<&Arc<Process>>, fd: Option<i32>) {
-        if self.owner.is_none() && process.is_some() {
-            self.owner = process.cloned();
-            self.fd = fd;
+        let Some(process) = process else {
+            return;
+        };
+        let owner = self.owner.get_or_insert_with(|| Arc::clone(process));
+        if owner.is(process) {
+            // A direct descriptor of io_uring has no number that says anything.
+            self.fd = self.fd.or(fd.filter(|fd| *fd >= 0));
         }
     }
 

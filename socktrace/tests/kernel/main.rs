@@ -15,3 +15,5 @@ mod sockets;
 mod ss;
 mod support;
 mod traffic;
+mod uring;
+mod uring_program;
