@@ -27,7 +27,7 @@ use crate::{
 /// A request that was taken back before it had an outcome.
 const ECANCELED: i32 = 125;
 
-/// `trace_io_uring_submit_req(struct io_kiocb *req)` (include/trace/events/io_uring.h, 6.4;
+/// `trace_io_uring_submit_req(struct io_kiocb *req)` (`include/trace/events/io_uring.h`, 6.4;
 /// `trace_io_uring_submit_sqe` from 6.0): a request is understood and not begun. Remembers what its
 /// completion will not say.
 #[btf_tracepoint(function = "io_uring_submit_req")]

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::maps::{config, offset};
 
-/// How deep pid namespaces can be nested (`MAX_PID_NS_LEVEL`, include/linux/pid_namespace.h).
+/// How deep pid namespaces can be nested (`MAX_PID_NS_LEVEL`, `include/linux/pid_namespace.h`).
 const DEEPEST: u32 = 32;
 
 /// Do we number processes as the initial pid namespace does?

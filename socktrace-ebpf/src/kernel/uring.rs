@@ -10,7 +10,7 @@ use super::{
 };
 use crate::maps::{config, offset};
 
-/// `enum io_uring_op` (include/uapi/linux/io_uring.h): what is asked for.
+/// `enum io_uring_op` (`include/uapi/linux/io_uring.h`): what is asked for.
 pub(crate) const ACCEPT: u8 = 13;
 pub(crate) const CONNECT: u8 = 16;
 pub(crate) const CLOSE: u8 = 19;
@@ -33,7 +33,7 @@ const MORE: u32 = 2;
 /// `IORING_FILE_INDEX_ALLOC`: any free slot, which the result then is.
 const ANY_SLOT: u32 = u32::MAX;
 /// In `file_ptr`, what belongs to the pointer: the bits below say things about the file
-/// (`FFS_MASK`, io_uring/filetable.h).
+/// (`FFS_MASK`, `io_uring/filetable.h`).
 const FILE_POINTER: u64 = !7;
 
 /// A request, which stays in its place until it is completed.

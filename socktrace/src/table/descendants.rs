@@ -45,7 +45,7 @@ impl SocketTable {
     pub(super) fn executed(&mut self, event: &ExecEvent, changes: &mut Vec<Change>) {
         let process = self
             .processes
-            .rename(event.header.tgid, Comm::new(event.comm));
+            .execute(event.header.tgid, Comm::new(event.comm));
         self.reown(&process);
         let released = self.holders.keep(process.pid, &event.open);
         self.let_go(&event.header, released, By::Exec, changes);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use crate::process::{Comm, Details, Process};
 
@@ -10,6 +10,8 @@ use crate::process::{Comm, Details, Process};
 #[derive(Debug, Default)]
 pub(super) struct Processes {
     by_pid: HashMap<u32, Arc<Process>>,
+    /// Those that have run another program since they were described.
+    changed: HashSet<u32>,
 }
 
 impl Processes {
@@ -19,9 +21,9 @@ impl Processes {
         Arc::clone(process.or_insert_with(|| Arc::new(Process::new(pid))))
     }
 
-    /// Has anybody told of it?
+    /// Has anybody told of it, as it is now?
     pub(super) fn is_known(&self, pid: u32) -> bool {
-        self.by_pid.contains_key(&pid)
+        self.by_pid.contains_key(&pid) && !self.changed.contains(&pid)
     }
 
     /// A process begins, or is told of: `start_ns` says which. True if another had its number.
@@ -36,14 +38,19 @@ impl Processes {
         if let Some(before) = before.filter(|_| !another) {
             process.details = before.details.clone();
         }
+        self.changed.remove(&pid);
         self.replace(process);
         another
     }
 
-    /// A process changes its name.
-    pub(super) fn rename(&mut self, pid: u32, comm: Comm) -> Arc<Process> {
+    /// A process runs another program, perhaps as another user: what was said of these is over.
+    pub(super) fn execute(&mut self, pid: u32, comm: Comm) -> Arc<Process> {
         let mut process = Process::clone(&self.get(pid));
         process.comm = Some(comm);
+        if process.details != Details::default() {
+            (process.details.exe, process.details.uid) = (None, None);
+            self.changed.insert(pid);
+        }
         self.replace(process)
     }
 
@@ -56,6 +63,7 @@ impl Processes {
         details: Details,
     ) -> Arc<Process> {
         let before = self.get(pid);
+        self.changed.remove(&pid);
         if details.started.is_some_and(|it| !before.may_have(it)) {
             return before;
         }
@@ -67,6 +75,7 @@ impl Processes {
     }
 
     pub(super) fn forget(&mut self, pid: u32) {
+        self.changed.remove(&pid);
         self.by_pid.remove(&pid);
     }
 
@@ -109,6 +118,26 @@ mod tests {
         assert!(processes.begin(7, 6_000_000_000, Comm::from(&b"b"[..])));
         assert_eq!(processes.get(7).details, Details::default());
         assert!(!processes.get(7).is(&first));
+    }
+
+    #[test]
+    fn who_runs_another_program_is_to_be_described_again() {
+        let mut processes = Processes::default();
+        let as_user = |uid| Details {
+            uid: Some(uid),
+            ..details(5_000_000_000)
+        };
+        processes.begin(7, 5_000_000_000, Comm::from(&b"a"[..]));
+        processes.describe(7, None, as_user(0));
+        assert!(processes.is_known(7));
+        let process = processes.execute(7, Comm::from(&b"b"[..]));
+        assert_eq!(process.details.uid, None);
+        assert_eq!(process.details.cgroup.as_deref(), Some("/a"));
+        assert!(!processes.is_known(7));
+        let process = processes.describe(7, None, as_user(1000));
+        assert_eq!(process.details.uid, Some(1000));
+        assert_eq!(process.comm, Some(Comm::from(&b"b"[..])));
+        assert!(processes.is_known(7));
     }
 
     #[test]

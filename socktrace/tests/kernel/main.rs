@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "it is all tests")]
 
 mod adopted;
+mod attribution;
 mod doctor;
 mod filters;
 mod lives;

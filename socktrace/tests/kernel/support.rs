@@ -169,6 +169,16 @@ impl Row {
         self.0.get(key)?.as_f64()
     }
 
+    /// Its keys, in the order of the alphabet.
+    pub(crate) fn keys(&self) -> Vec<&str> {
+        self.0
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect()
+    }
+
     /// Process and descriptor of each holder.
     pub(crate) fn holders(&self) -> Vec<(i64, i64)> {
         let holders = self.0["holders"].as_array().unwrap();

@@ -5,6 +5,22 @@ use crate::{
     uring_program::TASK,
 };
 
+/// May programs make rings here, and has the kernel what the program asks for (6.11)? Says so if not.
+fn possible() -> bool {
+    let disabled = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled");
+    let release = rustix::system::uname();
+    let release = release.release().to_string_lossy();
+    let numbers: Vec<u32> = release
+        .split('.')
+        .map_while(|number| number.parse().ok())
+        .collect();
+    let possible = numbers >= vec![6, 11] && disabled.is_ok_and(|it| it.trim() != "2");
+    if !possible {
+        println!("skipped: io_uring is off (kernel.io_uring_disabled), or this is no Linux 6.11");
+    }
+    possible
+}
+
 /// Traces the program that does what `task` says.
 #[track_caller]
 fn traced(netns: &Netns, task: &str, options: &[&str]) -> Trace {
@@ -45,6 +61,9 @@ fn port_of_listener(trace: &Trace) -> i64 {
 
 #[test]
 fn by_io_uring_rows_are_those_of_the_calls() {
+    if !possible() {
+        return;
+    }
     let netns = Netns::new();
     let calls = traced(&netns, "life by calls", &[]);
     let ring = traced(&netns, "life by ring", &[]);
@@ -85,6 +104,9 @@ fn by_io_uring_rows_are_those_of_the_calls() {
 
 #[test]
 fn whichever_thread_does_it_the_process_is_the_owner() {
+    if !possible() {
+        return;
+    }
     let netns = Netns::new();
     let calls = traced(&netns, "life by calls", &[]);
     for task in ["life by polled ring", "life by other threads"] {
@@ -116,6 +138,9 @@ fn whichever_thread_does_it_the_process_is_the_owner() {
 
 #[test]
 fn by_io_uring_connects_fail_as_calls_do() {
+    if !possible() {
+        return;
+    }
     let netns = Netns::new();
     let calls = traced(&netns, "failures by calls", &[]);
     let ring = traced(&netns, "failures by ring", &[]);
@@ -134,6 +159,9 @@ fn by_io_uring_connects_fail_as_calls_do() {
 
 #[test]
 fn a_multishot_accept_makes_a_row_for_each_connection() {
+    if !possible() {
+        return;
+    }
     let netns = Netns::new();
     // The kernel side follows what a followed process accepts, and so does user space.
     let trace = traced(&netns, "multishot", &[]);
@@ -150,6 +178,9 @@ fn a_multishot_accept_makes_a_row_for_each_connection() {
 
 #[test]
 fn direct_descriptors_have_owners_but_no_number() {
+    if !possible() {
+        return;
+    }
     let netns = Netns::new();
     let trace = traced(&netns, "direct", &[]);
     let listener = port_of_listener(&trace);
@@ -170,6 +201,9 @@ fn direct_descriptors_have_owners_but_no_number() {
 
 #[test]
 fn a_batch_of_requests_is_told_when_it_is_done() {
+    if !possible() {
+        return;
+    }
     let netns = Netns::new();
     let trace = traced(&netns, "batch", &[]);
     let client = between(&trace, trace.said("client"), port_of_listener(&trace));
@@ -185,6 +219,9 @@ fn a_batch_of_requests_is_told_when_it_is_done() {
 
 #[test]
 fn a_close_that_fails_is_none() {
+    if !possible() {
+        return;
+    }
     let netns = Netns::new();
     let trace = traced(&netns, "bad close", &[]);
     let listener = trace.socket("listener");
