@@ -20,7 +20,10 @@ use super::{
 use crate::{
     emit::run,
     filter,
-    kernel::uring::{ACCEPT, BIND, CLOSE, CONNECT, Completion, LISTEN, Request, Ring, SOCKET},
+    kernel::{
+        file,
+        uring::{ACCEPT, BIND, CLOSE, CONNECT, Completion, LISTEN, Request, Ring, SOCKET},
+    },
     maps::{ACCEPTING, Accepting, CLOSING, Closing, offset},
 };
 
@@ -63,13 +66,13 @@ fn remember_accept(request: Request) {
 #[inline(always)]
 fn remember_close(context: &impl EbpfContext, request: Request) {
     let slot: u32 = request.command(offset!(uring_close_slot));
-    let (file, fd) = if slot == 0 {
+    let (named, fd) = if slot == 0 {
         let fd: i32 = request.command(offset!(uring_close_fd));
-        (crate::kernel::file::socket(fd), fd)
+        (file::socket(fd), fd)
     } else {
         (request.ring().socket(slot - 1), -1)
     };
-    let (Some(tgid), Some(socket)) = (caller(EventKind::Close), file.and_then(Subject::of)) else {
+    let (Some(tgid), Some(socket)) = (caller(EventKind::Close), named.and_then(Subject::of)) else {
         return;
     };
     let references_left = socket.file.references_left();
