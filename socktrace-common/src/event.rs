@@ -15,7 +15,7 @@ pub enum EventKind {
     Bind = 2,
     /// `listen()` returned: [`CallEvent`], `arg` is the backlog.
     Listen = 3,
-    /// `connect()` returned: [`ConnectEvent`].
+    /// `connect()` returned, or failed in `io_uring`: [`ConnectEvent`].
     Connect = 4,
     /// `accept()` or `accept4()` returned a socket: [`AcceptEvent`].
     Accept = 5,
@@ -86,11 +86,12 @@ wire! {
         pub kind: u16,
         /// The CPU that wrote the record.
         pub cpu: u16,
-        /// Process (thread group) that was running, as the initial pid namespace numbers it.
+        /// Process (thread group) that was running, as our pid namespace numbers it; 0 for one
+        /// that is not in it.
         /// For a state change this is whoever was interrupted, unless the transition is one
         /// that only a system call makes.
         pub tgid: u32,
-        /// Thread that was running.
+        /// Thread that was running, likewise.
         pub tid: u32,
         /// Keeps what follows 8-byte aligned.
         pub pad: u32,
@@ -102,7 +103,7 @@ wire! {
         pub header: Header,
         /// The new socket.
         pub socket: SocketInfo,
-        /// Its descriptor.
+        /// Its descriptor; -1 for a direct one of `io_uring`, here and in what follows.
         pub fd: i32,
         /// `SOCK_*`, without the flags.
         pub socket_type: u32,
@@ -114,7 +115,7 @@ wire! {
         pub header: Header,
         /// The socket after the call.
         pub socket: SocketInfo,
-        /// Descriptor that the call named.
+        /// Descriptor that the call named; -1 where `io_uring` does not tell.
         pub fd: i32,
         /// What the call returned: 0 or a negative errno.
         pub ret: i32,
@@ -130,7 +131,7 @@ wire! {
         pub header: Header,
         /// The socket after the call.
         pub socket: SocketInfo,
-        /// Descriptor that the call named.
+        /// Descriptor that the call named; -1 where `io_uring` does not tell.
         pub fd: i32,
         /// What the call returned: 0 or a negative errno.
         pub ret: i32,

@@ -81,6 +81,10 @@ fields! {
     StateSeconds => "state_seconds",
     Count => "count",
     Where => "where",
+    Unit => "unit",
+    Pod => "pod",
+    Exe => "exe",
+    Uid => "uid",
 }
 
 /// Keys that every row has, in their order.
@@ -107,6 +111,9 @@ pub const COMMON: &[Field] = &[
     Field::Cgroup,
 ];
 
+/// Keys that only those rows have whose reader names them: more of what `/proc` says of the owner.
+pub const ON_REQUEST: &[Field] = &[Field::Unit, Field::Pod, Field::Exe, Field::Uid];
+
 /// Keys that rows of this kind add.
 pub fn added(kind: Kind) -> &'static [Field] {
     match kind {
@@ -132,6 +139,13 @@ pub fn added(kind: Kind) -> &'static [Field] {
             Field::StateSeconds,
         ],
         Kind::Lost => &[Field::Count, Field::Where],
+    }
+}
+
+impl Field {
+    /// Does only `/proc` know it?
+    pub fn is_detail(self) -> bool {
+        matches!(self, Self::Cgroup | Self::Container) || ON_REQUEST.contains(&self)
     }
 }
 
@@ -224,6 +238,10 @@ impl Change {
             Field::Fd => number(self.fd.and_then(|fd| u32::try_from(fd).ok())),
             Field::Container => text(owner.and_then(|owner| owner.details.container.as_deref())),
             Field::Cgroup => text(owner.and_then(|owner| owner.details.cgroup.as_deref())),
+            Field::Unit => text(owner.and_then(|owner| owner.details.unit())),
+            Field::Pod => text(owner.and_then(|owner| owner.details.pod())),
+            Field::Exe => text(owner.and_then(|owner| owner.details.exe.as_deref())),
+            Field::Uid => number(owner.and_then(|owner| owner.details.uid)),
             Field::ActorPid => number(self.other_actor()),
             _ => self.what.value(field),
         }

@@ -39,6 +39,12 @@ pub struct Select {
 }
 
 impl Select {
+    /// Does it depend on what only `/proc` knows of a process?
+    pub fn needs_details(&self) -> bool {
+        let conditions = self.conditions.iter();
+        !self.containers.is_empty() || conditions.into_iter().any(|it| it.field.is_detail())
+    }
+
     /// Is the row wanted? A loss always is.
     pub fn wants(&self, change: &Change, clock: &Clock) -> bool {
         if matches!(change.what, What::Lost { .. }) {

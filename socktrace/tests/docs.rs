@@ -11,7 +11,7 @@ use socktrace::{
     change::{Kind, state_word},
     cli::Cli,
     failure,
-    field::{COMMON, Field, added},
+    field::{COMMON, Field, ON_REQUEST, added},
 };
 use socktrace_common::socket::TcpState;
 
@@ -76,6 +76,7 @@ fn every_key_and_every_event_is_described_in_its_place() {
         keys(section(&events, "Keys that every row has")),
         names(common)
     );
+    assert_eq!(keys(section(&events, "Keys on request")), names(ON_REQUEST));
     let mut described: BTreeSet<_> = keys(&events).into_iter().collect();
     for kind in Kind::value_variants() {
         let section = section(&events, &format!("`{}`", kind.word()));
@@ -85,6 +86,24 @@ fn every_key_and_every_event_is_described_in_its_place() {
         assert!(described.remove(field.name()), "{field:?} is described");
     }
     assert!(described.is_empty(), "no such keys: {described:?}");
+}
+
+#[test]
+fn every_field_of_open_sockets_is_described() {
+    let sockets = document("docs/sockets.md");
+    let parse = |fields: &str| {
+        Cli::try_parse_from(["socktrace", "sockets", "-o", "json", "--fields", fields])
+    };
+    let keys = keys(section(&sockets, "JSON"));
+    assert!(keys.len() > 25, "{keys:?}");
+    assert!(parse(&keys.join(",")).is_ok(), "{keys:?}");
+    // A wrong name is answered with all of them.
+    let answer = parse("nothing").unwrap_err().to_string();
+    let (_, known) = answer.split_once("there are ").unwrap();
+    let known: Vec<_> = known.lines().next().unwrap().split(", ").collect();
+    for key in known {
+        assert!(keys.contains(&key), "{key} is described");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `bind()` and `listen()`, at their ends.
 
-use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
+use aya_ebpf::{EbpfContext, macros::tracepoint, programs::TracePointContext};
 use socktrace_common::{
     counters::Outcome,
     event::{CallEvent, EventKind},
@@ -44,6 +44,20 @@ fn try_call(context: &TracePointContext, kind: EventKind) -> Outcome {
         return Outcome::Filtered;
     };
     let ret = returned(context) as i32;
+    called(context, kind, tgid, &socket, fd, ret, second)
+}
+
+/// The running process's `bind()`, or its `listen()` with this backlog, has returned.
+#[inline(always)]
+pub(super) fn called(
+    context: &impl EbpfContext,
+    kind: EventKind,
+    tgid: u32,
+    socket: &Subject,
+    fd: i32,
+    ret: i32,
+    backlog: i32,
+) -> Outcome {
     let listens = matches!(kind, EventKind::Listen);
     if listens && ret == 0 {
         // SAFETY: `Probed` takes any address.
@@ -59,7 +73,7 @@ fn try_call(context: &TracePointContext, kind: EventKind) -> Outcome {
             socket.describe(&raw mut (*record).socket);
             (&raw mut (*record).fd).write(fd);
             (&raw mut (*record).ret).write(ret);
-            (&raw mut (*record).arg).write(if listens { second } else { 0 });
+            (&raw mut (*record).arg).write(if listens { backlog } else { 0 });
             (&raw mut (*record).pad).write(0);
         })
     }

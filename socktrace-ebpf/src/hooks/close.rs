@@ -8,6 +8,7 @@ use aya_ebpf::{
 use socktrace_common::{
     counters::Outcome,
     event::{CloseEvent, ClosedBy, DescriptorsEvent, EventKind},
+    socket::SocketInfo,
 };
 
 use super::{
@@ -54,15 +55,31 @@ fn try_close(context: &TracePointContext, fd: i32, by: ClosedBy) -> Outcome {
     if filter::follow(socket.id).is_err() {
         return Outcome::LostMap;
     }
+    let left = socket.file.references_left();
+    closed(context, tgid, fd, by, left, |out| {
+        // SAFETY: `out` is part of the record.
+        unsafe { socket.describe(out) }
+    })
+}
+
+/// The running process lets go of the socket that `describe` writes.
+#[inline(always)]
+pub(super) fn closed(
+    context: &impl EbpfContext,
+    tgid: u32,
+    fd: i32,
+    by: ClosedBy,
+    references_left: i64,
+    describe: impl FnOnce(*mut SocketInfo),
+) -> Outcome {
     announce(context, tgid);
     // SAFETY: every field of the record is written.
     unsafe {
         emit(EventKind::Close, context, |record: *mut CloseEvent| {
-            socket.describe(&raw mut (*record).socket);
+            describe(&raw mut (*record).socket);
             (&raw mut (*record).fd).write(fd);
             (&raw mut (*record).by).write(by as u32);
-            let left = socket.file.references_left();
-            (&raw mut (*record).references_left).write(left);
+            (&raw mut (*record).references_left).write(references_left);
         })
     }
 }

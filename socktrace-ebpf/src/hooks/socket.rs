@@ -1,6 +1,7 @@
 //! A process creates a socket.
 
 use aya_ebpf::{
+    EbpfContext,
     helpers::generated::bpf_get_socket_cookie,
     macros::{cgroup_sock, tracepoint},
     programs::{SockContext, TracePointContext},
@@ -45,6 +46,12 @@ fn try_socket(context: &TracePointContext) -> Outcome {
     let (Some(tgid), Some(socket)) = (caller(EventKind::Socket), Subject::behind(fd)) else {
         return Outcome::Filtered;
     };
+    created(context, tgid, &socket, fd)
+}
+
+/// The running process has created the socket.
+#[inline(always)]
+pub(super) fn created(context: &impl EbpfContext, tgid: u32, socket: &Subject, fd: i32) -> Outcome {
     if filter::follow(socket.id).is_err() {
         return Outcome::LostMap;
     }

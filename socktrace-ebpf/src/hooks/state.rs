@@ -11,12 +11,11 @@ use socktrace_common::{
     socket::TcpState,
 };
 
-use super::current_tgid;
 use crate::{
     emit::{emit, run},
     filter,
     kernel::{
-        Probed, Typed,
+        Probed, Typed, pid,
         sock::{self, Sock, SockMemory},
         task,
     },
@@ -83,10 +82,9 @@ unsafe fn try_state<M: SockMemory>(
         let id = M::identity(sk);
         let at = sock::endpoint::<M>(sk);
         let by_caller = old == CLOSE && (new == SYN_SENT || new == LISTEN);
-        let tgid = current_tgid();
         if filter::by_process() {
             let wanted = if by_caller {
-                filter::process(tgid)
+                filter::process(pid::running_tgid())
             } else if new == SYN_RECV {
                 filter::listened(sock::netns::<M>(sk), at.lport)
             } else {
@@ -107,7 +105,7 @@ unsafe fn try_state<M: SockMemory>(
         }
         let mut connect_fd = -1;
         if by_caller {
-            announce(context, tgid);
+            announce(context, pid::running_tgid());
             connect_fd = task::connecting_fd();
         }
         emit(EventKind::State, context, |record: *mut StateEvent| {

@@ -2,12 +2,12 @@
 
 use socktrace_common::{event::EventKind, socket::SocketInfo};
 
-use super::current_tgid;
 use crate::{
     filter,
     kernel::{
         Probed,
         file::{self, SocketFile},
+        pid,
         sock::{self, Endpoint},
     },
 };
@@ -20,10 +20,10 @@ pub(super) struct Subject {
     pub(super) id: u64,
 }
 
-/// The running process, if its events of this kind may pass.
+/// The running process, if its events of this kind may pass; 0 for one that has no number for us.
 #[inline(always)]
 pub(super) fn caller(kind: EventKind) -> Option<u32> {
-    let tgid = current_tgid();
+    let tgid = pid::running_tgid();
     (filter::kind(kind) && filter::process(tgid)).then_some(tgid)
 }
 
@@ -31,7 +31,12 @@ impl Subject {
     /// The socket behind a descriptor; `None` if it is none, is not TCP or is not wanted.
     #[inline(always)]
     pub(super) fn behind(fd: i32) -> Option<Self> {
-        let file = file::socket(fd)?;
+        Self::of(file::socket(fd)?)
+    }
+
+    /// The socket, unless it is not TCP or not wanted.
+    #[inline(always)]
+    pub(super) fn of(file: SocketFile) -> Option<Self> {
         // SAFETY: `Probed` takes any address, and this is the open file's socket.
         unsafe {
             if !sock::is_tcp::<Probed>(file.sk) {

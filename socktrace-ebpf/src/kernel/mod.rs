@@ -1,8 +1,10 @@
 //! Typed reads of kernel structs. What differs between kernels lives and dies here.
 
 pub(crate) mod file;
+pub(crate) mod pid;
 pub(crate) mod sock;
 pub(crate) mod task;
+pub(crate) mod uring;
 
 use aya_ebpf::helpers::bpf_probe_read_kernel;
 use socktrace_common::config::ABSENT;

@@ -18,13 +18,6 @@ pub(crate) fn current() -> Task {
     unsafe { bpf_get_current_task_btf() }.cast_const().cast()
 }
 
-/// The process of a task.
-#[inline(always)]
-pub(crate) unsafe fn tgid(task: Task) -> u32 {
-    // SAFETY: the caller's pointer is a typed task.
-    unsafe { Typed::read(task, offset!(task_tgid)) }
-}
-
 /// Start time (`CLOCK_BOOTTIME`, ns) and name of the process, not of the thread.
 #[inline(always)]
 pub(crate) unsafe fn identity(task: Task) -> (u64, [u64; 2]) {

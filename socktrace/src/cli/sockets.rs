@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
-use crate::source::snapshot::Protocol;
+use crate::{sink::sockets::Key, source::snapshot::Protocol};
 
 /// `sockets`.
 #[derive(Debug, Args)]
@@ -70,6 +70,9 @@ pub struct Sockets {
     /// Format of the rows
     #[arg(short = 'o', long, value_name = "FORMAT", value_enum, default_value_t)]
     pub output: SocketsFormat,
+    /// Only these fields, in this order; for JSON
+    #[arg(long, value_name = "FIELD", value_delimiter = ',')]
+    pub fields: Option<Vec<Key>>,
     /// As in ss: state STATE, sport = :PORT, dport = :PORT, src ADDRESS, dst ADDRESS
     #[arg(value_name = "FILTER")]
     pub expression: Vec<String>,

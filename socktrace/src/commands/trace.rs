@@ -54,7 +54,7 @@ struct Rows<'a> {
 impl Rows<'_> {
     fn follow(&self, select: Select, plan: Plan, color: Color) -> Result<u8, Failure> {
         let style = style(self.output, self.report, color);
-        let details = style.shows_details() || !select.containers.is_empty();
+        let details = style.shows_details() || select.needs_details();
         let pipeline = |clock: Clock| {
             let sink = style.sink(stdout());
             Ok(Pipeline::new(select, self.report, Some(sink), clock))

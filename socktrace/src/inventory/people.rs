@@ -23,7 +23,8 @@ pub(super) struct People {
     /// Where those of an inode begin, until they are taken.
     first: HashMap<u32, usize>,
     inodes: Inodes,
-    processes: HashMap<u32, Arc<Process>>,
+    /// By number and start.
+    processes: HashMap<(u32, Option<u64>), Arc<Process>>,
     ask: Ask,
 }
 
@@ -111,20 +112,27 @@ impl People {
     fn holding(&mut self, place: usize) -> Holding {
         let holder = self.held[place];
         Holding {
-            process: self.process(holder.pid),
+            process: self.process(&holder),
             fd: holder.fd,
             held: holder.held,
         }
     }
 
-    fn process(&mut self, pid: u32) -> Arc<Process> {
-        let ask = self.ask;
-        Arc::clone(self.processes.entry(pid).or_insert_with(|| {
-            Arc::new(Process {
-                pid,
-                comm: ask.name().then(|| read_comm(pid)).flatten(),
-                details: ask.details(pid),
-            })
+    fn process(&mut self, holder: &Holder) -> Arc<Process> {
+        let (pid, ask) = (holder.pid, self.ask);
+        let process = self.processes.entry((pid, holder.start_ns));
+        Arc::clone(process.or_insert_with(|| {
+            let mut process = Process {
+                start_ns: holder.start_ns,
+                ..Process::new(pid)
+            };
+            let found = ask.details(pid);
+            // Else it has ended meanwhile, and the number is another's.
+            if found.started.is_none_or(|it| process.may_have(it)) {
+                process.comm = ask.name().then(|| read_comm(pid)).flatten();
+                process.details = found;
+            }
+            Arc::new(process)
         }))
     }
 }

@@ -12,6 +12,7 @@ use zerocopy::IntoBytes as _;
 
 use super::{
     catalog::{Attach, CATALOG, Hook, Need},
+    environment::pid_namespace,
     hook_error::HookError,
     offsets::{self, KernelTypes, OffsetsError},
     plan::{AttachMode, Plan},
@@ -86,7 +87,7 @@ impl Probes {
             flags: plan.flags() | helpers,
             wakeup_bytes: plan.ring_bytes / 4,
             connect_syscall: CONNECT_SYSCALL,
-            pad: 0,
+            pid_namespace: pid_namespace(),
         };
         let btf = Btf::from_sys_fs().map_err(EbpfError::from)?;
         let level: u8 = if plan.kernel_log {
@@ -199,6 +200,14 @@ impl Probes {
             Attach::TpBtf(name) => {
                 let program: &mut BtfTracePoint = loaded.try_into()?;
                 program.load(name, btf)?;
+                program.attach()?;
+            }
+            Attach::Renamed(name, before) => {
+                let program: &mut BtfTracePoint = loaded.try_into()?;
+                if let Err(error) = program.load(name, btf) {
+                    // What the newer name says is said where neither can be had.
+                    program.load(before, btf).map_err(|_| error)?;
+                }
                 program.attach()?;
             }
             Attach::Tracepoint(category, name) => {

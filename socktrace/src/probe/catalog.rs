@@ -12,6 +12,8 @@ use socktrace_common::event::EventKind::{
 pub enum Attach {
     /// A raw tracepoint with typed arguments (5.5 and BTF).
     TpBtf(&'static str),
+    /// The same, where it has a name that it did not always have: the name now, and before.
+    Renamed(&'static str, &'static str),
     /// A classic tracepoint: needs a readable tracefs.
     Tracepoint(&'static str, &'static str),
     /// `cgroup/sock_create` at the root of cgroup v2.
@@ -193,6 +195,26 @@ pub const CATALOG: &[Hook] = &[
         "sys_exit_listen",
         &[Listen],
         "no listen events with their backlog",
+    ),
+    Hook {
+        attach: Attach::Renamed("io_uring_submit_req", "io_uring_submit_sqe"),
+        ..typed(
+            "io_uring_submit_req",
+            "6.0",
+            Need::Optional(
+                "sockets that io_uring closes are seen to end, not to be closed, and those of its \
+                 multishot accepts have no owner",
+            ),
+            &[Accept, Close],
+            None,
+        )
+    },
+    typed(
+        "io_uring_complete",
+        "6.0",
+        Need::Optional("of what io_uring does only state changes are seen"),
+        &[Socket, Bind, Listen, Connect, Accept, Close],
+        None,
     ),
     Hook {
         name: "sock_create",

@@ -9,13 +9,13 @@ use aya::{
 use socktrace_common::config::Config;
 use zerocopy::{FromZeros as _, IntoBytes as _};
 
-use super::{attach::OBJECT, offsets::KernelTypes};
+use super::{attach::OBJECT, environment::pid_namespace, offsets::KernelTypes};
 
 /// Name of the program in the object.
 const TASK_FILE: &str = "task_file";
 
 /// Maps that the program does not use, and that need not be as large as the hooks want them.
-const UNUSED: [&str; 7] = [
+const UNUSED: [&str; 9] = [
     "EVENTS",
     "PIDS",
     "PROCESSES",
@@ -23,6 +23,8 @@ const UNUSED: [&str; 7] = [
     "LISTENERS",
     "PORTS",
     "IDENTITIES",
+    "ACCEPTING",
+    "CLOSING",
 ];
 
 /// Why the kernel's iterator cannot be had.
@@ -53,6 +55,7 @@ impl TaskFileProgram {
     pub fn load(types: &KernelTypes) -> Result<Self, IteratorError> {
         let config = Config {
             flags: types.helpers,
+            pid_namespace: pid_namespace(),
             ..Config::new_zeroed()
         };
         let btf = Btf::from_sys_fs().map_err(EbpfError::from)?;

@@ -11,7 +11,7 @@ use socktrace_common::config::{FILTER_LOCAL_PORTS, FILTER_PIDS, FILTER_REMOTE_PO
 pub struct Plan {
     /// Bits of the wanted kinds, see [`catalog::needed`](super::catalog::needed).
     pub kinds: u32,
-    /// Only these processes, as the initial pid namespace numbers them, and their children.
+    /// Only these processes, as our pid namespace numbers them, and their children.
     pub pids: Option<Vec<u32>>,
     /// Only these local ports.
     pub local_ports: Vec<u16>,

@@ -4,15 +4,18 @@ use std::{
     borrow::Cow,
     fmt::Write as _,
     io::{self, Write},
+    str::FromStr,
 };
 
-use serde::Serialize;
+use serde::{Serialize, Serializer, ser::Error as _};
+use serde_json::Value;
 
 use super::{json, text};
 use crate::{
     change::{Family, Role},
     field::printable,
     inventory::{Age, Holding, Row},
+    process::Details,
     source::snapshot::{Detail, Ends, Held, Protocol, State, UnixName},
 };
 
@@ -114,10 +117,100 @@ impl<'a> Holder<'a> {
     }
 }
 
-/// Writes rows as JSON, one object a line or several lines each.
-pub fn write_json(out: &mut impl Write, rows: &[Row], pretty: bool) -> io::Result<()> {
-    rows.iter()
-        .try_for_each(|row| json::write(out, &Object::new(row), pretty))
+/// What rows have only if it is named: more of what `/proc` says of the owner.
+#[derive(Serialize)]
+struct OnRequest<'a> {
+    unit: Option<&'a str>,
+    pod: Option<String>,
+    exe: Option<&'a str>,
+}
+
+impl<'a> OnRequest<'a> {
+    fn new(row: &'a Row) -> Self {
+        let details = row.owner.as_deref().map(|owner| &owner.details);
+        Self {
+            unit: details.and_then(Details::unit),
+            pod: details.and_then(Details::pod),
+            exe: details.and_then(|details| details.exe.as_deref()),
+        }
+    }
+}
+
+/// A row with these keys only, in this order.
+struct Picked<'a> {
+    row: &'a Row,
+    keys: &'a [Key],
+}
+
+impl Serialize for Picked<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let value = |value: Result<Value, _>| value.map_err(S::Error::custom);
+        let all = value(serde_json::to_value(Object::new(self.row)))?;
+        let more = value(serde_json::to_value(OnRequest::new(self.row)))?;
+        let found = |name| all.get(name).or_else(|| more.get(name));
+        serializer.collect_map(self.keys.iter().map(|key| (key.0, found(key.0))))
+    }
+}
+
+/// The keys, as `docs/sockets.md` describes them.
+const KEYS: [&str; 30] = [
+    "cookie",
+    "inode",
+    "netns",
+    "proto",
+    "family",
+    "laddr",
+    "lport",
+    "raddr",
+    "rport",
+    "path",
+    "peer_inode",
+    "state",
+    "age_seconds",
+    "age_exact",
+    "state_seconds",
+    "pid",
+    "comm",
+    "owner",
+    "container",
+    "cgroup",
+    "role",
+    "holders",
+    "class",
+    "recv_queue",
+    "send_queue",
+    "uid",
+    "complete",
+    "unit",
+    "pod",
+    "exe",
+];
+
+/// A key of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key(&'static str);
+
+impl FromStr for Key {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let key = KEYS.into_iter().find(|key| *key == name).map(Self);
+        key.ok_or_else(|| format!("there is no field {name:?}; there are {}", KEYS.join(", ")))
+    }
+}
+
+/// Writes rows as JSON, one object a line or several lines each: all keys but those on request, or
+/// only these.
+pub fn write_json(
+    out: &mut impl Write,
+    rows: &[Row],
+    keys: Option<&[Key]>,
+    pretty: bool,
+) -> io::Result<()> {
+    rows.iter().try_for_each(|row| match keys {
+        Some(keys) => json::write(out, &Picked { row, keys }, pretty),
+        None => json::write(out, &Object::new(row), pretty),
+    })
 }
 
 /// Writes rows as a table.

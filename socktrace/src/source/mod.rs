@@ -55,7 +55,7 @@ pub struct Adopted {
 /// What `/proc` said of a process.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Described {
-    /// Its number in the initial pid namespace.
+    /// Its number in our pid namespace.
     pub pid: u32,
     /// Name of its main thread.
     pub comm: Option<Comm>,

@@ -8,16 +8,23 @@ use socktrace_common::{
 use super::{
     SocketTable,
     connect::{self, Told},
-    socket::cookie,
+    socket::{Socket, cookie},
 };
 use crate::change::{By, Change, Role, What};
 
 impl SocketTable {
     pub(super) fn socket_created(&mut self, event: &SocketEvent, changes: &mut Vec<Change>) {
         let (header, info) = (&event.header, &event.socket);
-        let process = self.processes.get(header.tgid);
-        if let Some(socket) = self.begin(info, header.mono_ns) {
-            socket.own_exactly(&process, Some(event.fd));
+        let process = self.running(header);
+        // io_uring may tell of a socket after what it did with it; its birth is not known then.
+        let used = self.sockets.get(info.id).is_some_and(Socket::was_seen);
+        let socket = if used {
+            self.socket(info)
+        } else {
+            self.begin(info, header.mono_ns)
+        };
+        if let Some(socket) = socket {
+            socket.own_exactly(process.as_ref(), Some(event.fd));
             self.hold(header.tgid, event.fd, info.id);
         }
         let what = What::Socket {
@@ -78,10 +85,10 @@ impl SocketTable {
 
     pub(super) fn accepted(&mut self, event: &AcceptEvent, changes: &mut Vec<Change>) {
         let (header, info) = (&event.header, &event.socket);
-        let process = self.processes.get(header.tgid);
+        let process = self.running(header);
         let mut queued_ns = None;
         if let Some(socket) = self.socket(info) {
-            socket.own_exactly(&process, Some(event.fd));
+            socket.own_exactly(process.as_ref(), Some(event.fd));
             socket.role = Role::Server;
             // With TCP Fast Open it is in the queue before it is established.
             let queued = socket.established().or(socket.birth());
@@ -110,9 +117,9 @@ impl SocketTable {
 
     /// The running process is the owner unless there is one.
     fn own(&mut self, header: &Header, info: &SocketInfo, fd: i32) {
-        let process = self.processes.get(header.tgid);
+        let process = self.running(header);
         if let Some(socket) = self.socket(info) {
-            socket.own(&process, Some(fd));
+            socket.own(process.as_ref(), Some(fd));
         }
     }
 }

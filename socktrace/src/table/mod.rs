@@ -106,9 +106,10 @@ impl SocketTable {
         self.sockets.contains(id)
     }
 
-    /// Has this process been told of, by the kernel side or by [`Self::describe`]?
+    /// Has this process been told of, by the kernel side or by [`Self::describe`]? Of one that has
+    /// no number here (0) there is nothing to tell.
     pub fn knows(&self, pid: u32) -> bool {
-        self.processes.is_known(pid)
+        pid == 0 || self.processes.is_known(pid)
     }
 
     /// Takes over what `/proc` says of a process.
@@ -122,11 +123,16 @@ impl SocketTable {
         for id in self.holders.of(process.pid) {
             if let Some(socket) = self.sockets.get_mut(id)
                 && let Some(owner) = &mut socket.owner
-                && owner.pid == process.pid
+                && owner.is(process)
             {
                 *owner = Arc::clone(process);
             }
         }
+    }
+
+    /// The running process; `None` for one that our pid namespace has no number for.
+    fn running(&mut self, header: &Header) -> Option<Arc<Process>> {
+        (header.tgid != 0).then(|| self.processes.get(header.tgid))
     }
 
     /// The socket of a call, known from here on if it was not. `None` where the kernel gave it no
@@ -167,9 +173,9 @@ impl SocketTable {
         self.sockets.insert(socket);
     }
 
-    /// The process holds the socket from now on.
+    /// The process holds the socket from now on, unless it has no number, or no descriptor for it.
     fn hold(&mut self, pid: u32, fd: i32, id: u64) {
-        if !self.sockets.contains(id) {
+        if pid == 0 || fd < 0 || !self.sockets.contains(id) {
             return;
         }
         // What the descriptor named before went without a word: a call that was lost.
@@ -200,9 +206,9 @@ impl SocketTable {
         let (view, owner_fd) = match self.sockets.get(info.id) {
             Some(socket) => (socket.view(), socket.fd()),
             // Without an identity nothing is kept, and only these calls make an owner.
-            None if what.makes_owner() => (
+            None if what.makes_owner() && header.tgid != 0 => (
                 View {
-                    owner: Some(self.processes.get(header.tgid)),
+                    owner: self.running(header),
                     ownership: Ownership::Exact,
                     ..view(info)
                 },
@@ -213,9 +219,9 @@ impl SocketTable {
         Change {
             mono_ns: header.mono_ns,
             socket: view,
-            actor: Some(header.tgid),
-            tid: Some(header.tid),
-            fd: fd.or(owner_fd),
+            actor: (header.tgid != 0).then_some(header.tgid),
+            tid: (header.tid != 0).then_some(header.tid),
+            fd: fd.filter(|fd| *fd >= 0).or(owner_fd),
             what,
         }
     }

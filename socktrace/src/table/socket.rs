@@ -110,6 +110,11 @@ impl Socket {
         self.holders = found.holders;
     }
 
+    /// Was it seen to do something, and not merely found by a snapshot?
+    pub(super) fn was_seen(&self) -> bool {
+        !(self.flags.older && self.flags.longer)
+    }
+
     /// Its identity; 0 if it is over.
     pub(super) fn id(&self) -> u64 {
         self.info.id
@@ -205,19 +210,23 @@ impl Socket {
         (self.info.raddr, self.info.rport) = (info.raddr, info.rport);
     }
 
-    /// Makes `process` the owner unless there is one.
-    pub(super) fn own(&mut self, process: &Arc<Process>, fd: Option<i32>) {
-        if self.owner.is_none() {
-            self.owner = Some(Arc::clone(process));
+    /// Makes `process` the owner unless there is one, or it is not known who it is.
+    pub(super) fn own(&mut self, process: Option<&Arc<Process>>, fd: Option<i32>) {
+        let Some(process) = process else {
+            return;
+        };
+        let owner = self.owner.get_or_insert_with(|| Arc::clone(process));
+        // A direct descriptor of io_uring has no number that says anything.
+        if owner.is(process) && self.fd < 0 {
             self.fd = fd.unwrap_or(-1);
         }
     }
 
     /// Makes `process` the owner, which was seen to create or accept it: that is worth more than
     /// what a snapshot says.
-    pub(super) fn own_exactly(&mut self, process: &Arc<Process>, fd: Option<i32>) {
-        if self.flags.adopted {
-            (self.owner, self.flags.adopted) = (None, false);
+    pub(super) fn own_exactly(&mut self, process: Option<&Arc<Process>>, fd: Option<i32>) {
+        if process.is_some() && self.flags.adopted {
+            (self.owner, self.fd, self.flags.adopted) = (None, -1, false);
         }
         self.own(process, fd);
     }
@@ -225,7 +234,7 @@ impl Socket {
     /// Who held it when it was found.
     pub(super) fn adopt(&mut self, process: &Arc<Process>, fd: i32) {
         if self.owner.is_none() {
-            self.own(process, Some(fd));
+            self.own(Some(process), Some(fd));
             self.flags.adopted = true;
         }
     }

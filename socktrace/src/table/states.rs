@@ -26,9 +26,9 @@ impl SocketTable {
         }
         if transition.old == Close {
             let fd = (event.connect_fd >= 0).then_some(event.connect_fd);
-            let process = self.processes.get(header.tgid);
+            let process = self.running(header);
             if let Some(socket) = self.socket(info) {
-                socket.own(&process, fd);
+                socket.own(process.as_ref(), fd);
             }
         }
         let Some(socket) = self.socket(info) else {

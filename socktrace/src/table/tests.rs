@@ -81,6 +81,73 @@ fn destroy(now: u64, id: u64) -> Event {
     })
 }
 
+#[test]
+fn who_has_no_number_here_is_unknown() {
+    let mut table = SocketTable::default();
+    let changes = apply(
+        &mut table,
+        &[
+            Event::Socket(SocketEvent {
+                header: header(EventKind::Socket, 10, 0),
+                socket: info(CLIENT, 0, 0),
+                fd: 3,
+                socket_type: 1,
+            }),
+            Event::State(state(
+                20,
+                0,
+                info(CLIENT, 0, 80),
+                TcpState::Close,
+                TcpState::SynSent,
+            )),
+        ],
+    );
+    for change in &changes {
+        assert_eq!(change.socket.ownership, Ownership::Unknown);
+        assert_eq!((change.actor, change.tid), (None, None));
+        assert!(change.socket.owner.is_none());
+    }
+    assert_eq!(changes.len(), 2);
+    assert!(table.knows(0), "there is nothing to ask about it");
+}
+
+#[test]
+fn a_socket_that_is_told_of_late_keeps_what_it_has_done() {
+    use TcpState::{Close, Established, SynSent};
+    let mut table = SocketTable::default();
+    let late = Event::Socket(SocketEvent {
+        header: header(EventKind::Socket, 60, PROCESS),
+        socket: info(CLIENT, 40_000, 80),
+        fd: -1,
+        socket_type: 1,
+    });
+    let changes = apply(
+        &mut table,
+        &[
+            Event::State(state(20, PROCESS, info(CLIENT, 0, 80), Close, SynSent)),
+            Event::State(state(
+                50,
+                999,
+                info(CLIENT, 40_000, 80),
+                SynSent,
+                Established,
+            )),
+            late,
+            destroy(90, CLIENT),
+        ],
+    );
+    let end = changes.last().unwrap();
+    let What::End {
+        lifetime_ns, role, ..
+    } = end.what
+    else {
+        panic!("{end:?}");
+    };
+    assert_eq!((lifetime_ns, role), (None, Role::Client));
+    assert_eq!(end.fd, None, "a direct descriptor has no number");
+    assert_eq!(end.socket.owner.as_ref().unwrap().pid, PROCESS);
+}
+
 /// A client's whole life, in a softirq of somebody else where the kernel has it so.
 fn life() -> Vec<Event> {
     use TcpState::{Close, Established, FinWait1, FinWait2, SynSent};

@@ -5,12 +5,14 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "it is all tests")]
 
 mod adopted;
+mod attribution;
 mod doctor;
 mod filters;
 mod listed;
 mod lives;
 mod loss;
 mod peers;
+mod pidns;
 mod programs;
 mod reconcile;
 mod ring;
@@ -21,4 +23,6 @@ mod ss;
 mod starts;
 mod support;
 mod traffic;
+mod uring;
+mod uring_program;
 mod ways;

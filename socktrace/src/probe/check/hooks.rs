@@ -57,7 +57,7 @@ pub fn explain(hook: &Hook, reason: &str, environment: &Environment) -> Obstacle
         return Obstacle::new(why, format!("a kernel from {} on", hook.since));
     }
     let known = match hook.attach {
-        Attach::TpBtf(_) => None,
+        Attach::TpBtf(_) | Attach::Renamed(..) => None,
         Attach::Tracepoint(..) => {
             tracefs_obstacle(environment).or_else(|| paranoid_obstacle(environment))
         }
@@ -73,7 +73,9 @@ pub fn explain(hook: &Hook, reason: &str, environment: &Environment) -> Obstacle
 
 fn attached(hook: &Hook) -> String {
     match hook.attach {
-        Attach::TpBtf(name) => format!("attached to the typed tracepoint {name}"),
+        Attach::TpBtf(name) | Attach::Renamed(name, _) => {
+            format!("attached to the typed tracepoint {name}")
+        }
         Attach::Tracepoint(category, name) => {
             format!("attached to the tracepoint {category}:{name}")
         }

@@ -13,8 +13,8 @@ use crate::probe::offsets::KernelTypes;
 /// One descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Holder {
-    /// The process that has it: its number in the initial pid namespace, or with the fallback in
-    /// that of `/proc`.
+    /// The process that has it: its number in our pid namespace, or with the fallback in that of
+    /// `/proc`.
     pub pid: u32,
     /// When that process started: `CLOCK_BOOTTIME`, nanoseconds. `/proc` is not asked. With it a
     /// process that got another's number is told apart.
