@@ -21,6 +21,10 @@ pub const HAVE_COOKIE: u32 = 32;
 /// [`Config::flags`]: `bpf_task_pt_regs()` is there (5.15), so arguments are known at exit.
 pub const HAVE_PT_REGS: u32 = 64;
 
+/// [`Config::flags`]: `cgroup/sock_release` tells when sockets over IPv4 and IPv6 end (5.9, and
+/// cgroup v2 is there). Without it their last `close()` does.
+pub const HAVE_RELEASE: u32 = 128;
+
 /// Words of 64 ports for one side in the map `PORTS`: 65,536 bits. Local ports come first, remote
 /// ports follow.
 pub const PORT_WORDS: u32 = 65_536 / 64;
@@ -38,8 +42,8 @@ wire! {
         pub wakeup_bytes: u32,
         /// Number of `connect()` on this architecture.
         pub connect_syscall: u32,
-        /// Keeps the size a multiple of 8.
-        pub pad: u32,
+        /// Bits of [`Protocol`](crate::socket::Protocol) that are wanted.
+        pub protocols: u32,
     }
 
     /// Where the running kernel keeps what is read, in bytes from the start of the struct that

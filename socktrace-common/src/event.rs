@@ -9,7 +9,7 @@ use crate::{socket::SocketInfo, wire};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u16)]
 pub enum EventKind {
-    /// A process created a socket: [`SocketEvent`].
+    /// A process created a socket, or two: [`SocketEvent`], one for each.
     Socket = 1,
     /// `bind()` returned: [`CallEvent`].
     Bind = 2,
@@ -23,7 +23,7 @@ pub enum EventKind {
     State = 6,
     /// A process let go of a descriptor: [`CloseEvent`].
     Close = 7,
-    /// The kernel destroyed a TCP socket: [`DestroyEvent`].
+    /// A socket is gone: [`DestroyEvent`].
     Destroy = 8,
     /// First event of this process: [`ProcessEvent`].
     Process = 9,
@@ -58,7 +58,7 @@ impl EventKind {
     /// The kind with this number.
     #[must_use]
     pub fn from_number(number: u16) -> Option<Self> {
-        Self::ALL.get(usize::from(number).wrapping_sub(1)).copied()
+        Self::ALL.into_iter().find(|kind| *kind as u16 == number)
     }
 
     /// Its bit in [`Config::kinds`](crate::config::Config::kinds).

@@ -7,7 +7,7 @@ use std::mem::offset_of;
 use socktrace_common::{
     config::{
         Config, FILTER_LOCAL_PORTS, FILTER_PIDS, FILTER_REMOTE_PORTS, HAVE_COOKIE, HAVE_PT_REGS,
-        ONLY_IPV4, ONLY_IPV6, Offsets,
+        HAVE_RELEASE, ONLY_IPV4, ONLY_IPV6, Offsets,
     },
     counters::{Outcome, SLOTS, outcome_slot, seen_slot},
     event::{
@@ -16,7 +16,7 @@ use socktrace_common::{
         SocketEvent, StateEvent,
     },
     holder::HolderRecord,
-    socket::{SocketInfo, TcpState},
+    socket::{INODE_ID, Protocol, SYNTHETIC_ID, SocketInfo, TcpState},
 };
 
 /// Size of what a field holds.
@@ -189,7 +189,7 @@ fn what_the_hooks_are_told_stays_as_it_is() {
         flags 8 4,
         wakeup_bytes 12 4,
         connect_syscall 16 4,
-        pad 20 4,
+        protocols 20 4,
     });
     layout!(Offsets, size 192, align 4, {
         sock_family 0 4,
@@ -299,6 +299,19 @@ fn the_numbers_of_states_are_the_kernels() {
 }
 
 #[test]
+fn the_numbers_of_protocols_are_those_of_their_bits() {
+    let bits = Protocol::ALL.map(Protocol::bit);
+    assert_eq!(bits, [1, 2, 4, 8, 16, 32, 64, 128, 256]);
+    let of = |family, proto| Protocol::of(family, proto);
+    assert_eq!(
+        [of(2, 6), of(10, 6), of(16, 6)].map(|it| it as u8),
+        [0, 0, 7]
+    );
+    // Synthetic identities tell by their highest bits what they are made of.
+    assert_eq!(INODE_ID & SYNTHETIC_ID, SYNTHETIC_ID);
+}
+
+#[test]
 fn the_numbers_of_causes_keep_their_meaning() {
     let causes = [
         (ClosedBy::Close, 1),
@@ -324,6 +337,7 @@ fn every_flag_has_a_bit_of_its_own() {
         ONLY_IPV6,
         HAVE_COOKIE,
         HAVE_PT_REGS,
+        HAVE_RELEASE,
     ];
     assert!(flags.iter().all(|flag| flag.is_power_of_two()));
     let all = flags.iter().fold(0, |all, flag| all | flag);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use socktrace_common::socket::TcpState;
 
-pub use crate::endpoint::{Endpoint, Family, state_word};
+pub use crate::endpoint::{Endpoint, Family, Protocol, state_word};
 use crate::process::Process;
 
 /// One row.
@@ -33,6 +33,8 @@ pub struct View {
     pub inode: Option<u32>,
     /// Inode number of its network namespace.
     pub netns: Option<u32>,
+    /// What kind of socket it is; `None` where there is none.
+    pub protocol: Option<Protocol>,
     /// Address family.
     pub family: Option<Family>,
     /// Local address and port.

@@ -9,6 +9,7 @@ use socktrace_common::event::EventKind;
 use crate::{
     change::{Change, Kind, What, state_word},
     clock::Clock,
+    endpoint::protocol_word,
     errno,
 };
 
@@ -201,7 +202,7 @@ impl Change {
             Field::Cookie => number(socket.cookie),
             Field::Inode => number(socket.inode),
             Field::Netns => number(socket.netns),
-            Field::Proto => word(socket.family.map(|_| "tcp")),
+            Field::Proto => word(socket.protocol.map(protocol_word)),
             Field::Family => word(socket.family.map(crate::change::Family::word)),
             Field::Laddr => socket.local.address.map_or(Value::Null, Value::Address),
             Field::Lport => number(socket.local.port),

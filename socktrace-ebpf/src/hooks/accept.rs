@@ -12,7 +12,6 @@ use super::{
 };
 use crate::{
     emit::{emit, run},
-    filter,
     kernel::{file, sock, task},
     process::announce,
 };
@@ -30,7 +29,7 @@ fn try_accept(context: &TracePointContext) -> Outcome {
     let (Some(tgid), Some(socket)) = (caller(EventKind::Accept), Subject::behind(fd)) else {
         return Outcome::Filtered;
     };
-    if filter::follow(socket.id).is_err() {
+    if socket.follow().is_err() {
         return Outcome::LostMap;
     }
     let listener = task::argument(0).and_then(|fd| file::socket(fd as i32));

@@ -4,6 +4,7 @@ use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
 use socktrace_common::{
     counters::Outcome,
     event::{CallEvent, EventKind},
+    socket::Protocol,
 };
 
 use super::{
@@ -48,7 +49,9 @@ fn try_call(context: &TracePointContext, kind: EventKind) -> Outcome {
     if listens && ret == 0 {
         // SAFETY: `Probed` takes any address.
         let netns = unsafe { sock::netns::<Probed>(socket.file.sk) };
-        if filter::listen(netns, socket.at.lport).is_err() || filter::follow(socket.id).is_err() {
+        // Only TCP tells of children that nobody has accepted.
+        let tcp = socket.at.kind.protocol == Protocol::Tcp;
+        if tcp && filter::listen(netns, socket.at.lport).is_err() || socket.follow().is_err() {
             return Outcome::LostMap;
         }
     }

@@ -11,12 +11,12 @@ use socktrace_common::{
 };
 
 use super::{
+    destroy::destroyed_by_close,
     entered,
     subject::{Subject, caller},
 };
 use crate::{
     emit::{emit, run},
-    filter,
     kernel::{file, task},
     process::{announce, known},
 };
@@ -51,20 +51,24 @@ fn try_close(context: &TracePointContext, fd: i32, by: ClosedBy) -> Outcome {
         return Outcome::Filtered;
     };
     // One that was open before us is met here first, and its end is still to come.
-    if filter::follow(socket.id).is_err() {
+    if socket.follow().is_err() {
         return Outcome::LostMap;
     }
     announce(context, tgid);
+    let left = socket.file.references_left();
     // SAFETY: every field of the record is written.
-    unsafe {
+    let outcome = unsafe {
         emit(EventKind::Close, context, |record: *mut CloseEvent| {
             socket.describe(&raw mut (*record).socket);
             (&raw mut (*record).fd).write(fd);
             (&raw mut (*record).by).write(by as u32);
-            let left = socket.file.references_left();
             (&raw mut (*record).references_left).write(left);
         })
+    };
+    if left == 0 && socket.ends_by_close() {
+        run(EventKind::Destroy, || destroyed_by_close(context, &socket));
     }
+    outcome
 }
 
 /// `close_range()` at its end: what is still open tells what was closed, without a walk here.

@@ -14,7 +14,6 @@ use super::{
 };
 use crate::{
     emit::{emit, run},
-    filter,
     kernel::task,
     process::announce,
 };
@@ -39,7 +38,7 @@ fn try_connect(context: &TracePointContext) -> Outcome {
     let Some(socket) = Subject::behind(fd) else {
         return Outcome::Filtered;
     };
-    if filter::follow(socket.id).is_err() {
+    if socket.follow().is_err() {
         return Outcome::LostMap;
     }
     let ret = returned(context) as i32;

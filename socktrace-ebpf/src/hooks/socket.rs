@@ -16,7 +16,6 @@ use super::{
 };
 use crate::{
     emit::{emit, run},
-    filter,
     kernel::{Probed, sock},
     process::announce,
 };
@@ -45,7 +44,7 @@ fn try_socket(context: &TracePointContext) -> Outcome {
     let (Some(tgid), Some(socket)) = (caller(EventKind::Socket), Subject::behind(fd)) else {
         return Outcome::Filtered;
     };
-    if filter::follow(socket.id).is_err() {
+    if socket.follow().is_err() {
         return Outcome::LostMap;
     }
     announce(context, tgid);

@@ -39,6 +39,7 @@ impl Row {
                 family: match found.family? {
                     Family::Ipv4 => FAMILY_IPV4,
                     Family::Ipv6 => FAMILY_IPV6,
+                    Family::Unix | Family::Other => return None,
                 },
                 state: state as u8,
                 netns: found.netns,

@@ -7,7 +7,8 @@ use aya::{
     maps::{HashMap, MapData, MapError, RingBuf},
     programs::{BtfTracePoint, CgroupAttachMode, CgroupSock, Program, ProgramError, TracePoint},
 };
-use socktrace_common::config::{Config, HAVE_COOKIE};
+use caps::{CapSet, Capability};
+use socktrace_common::config::{Config, HAVE_COOKIE, HAVE_RELEASE};
 use zerocopy::IntoBytes as _;
 
 use super::{
@@ -80,13 +81,16 @@ impl Probes {
             // Classic programs may not ask for cookies.
             helpers &= !HAVE_COOKIE;
         }
+        if cgroup2_may_be_had() {
+            helpers |= HAVE_RELEASE;
+        }
         let config = Config {
             own_tgid: std::process::id(),
             kinds: plan.kinds,
             flags: plan.flags() | helpers,
             wakeup_bytes: plan.ring_bytes / 4,
             connect_syscall: CONNECT_SYSCALL,
-            pad: 0,
+            protocols: plan.protocols,
         };
         let btf = Btf::from_sys_fs().map_err(EbpfError::from)?;
         let level: u8 = if plan.kernel_log {
@@ -110,7 +114,7 @@ impl Probes {
             recursion: 0,
         };
         for hook in CATALOG {
-            if hook.kinds.iter().any(|kind| plan.kinds & kind.bit() != 0) {
+            if hook.is_wanted(plan.kinds, plan.protocols) {
                 probes.attach_hook(hook, plan.mode, &btf)?;
             }
         }
@@ -224,9 +228,8 @@ impl Probes {
                 load_once(program.load())?;
                 program.attach(category, name)?;
             }
-            Attach::SockCreate => {
-                let root = cgroup2_root().ok_or(HookError::NoCgroup2)?;
-                let root = File::open(root).map_err(HookError::Cgroup2)?;
+            Attach::CgroupSock => {
+                let root = cgroup2()?;
                 let program: &mut CgroupSock = loaded.try_into()?;
                 program.load()?;
                 // A link: others may attach theirs beside it.
@@ -259,6 +262,19 @@ const CONNECT_SYSCALL: u32 = 203;
 fn aya_log_level_debug() -> u8 {
     // aya_log_common::Level counts from 1 (error).
     4
+}
+
+/// The root of cgroup v2.
+fn cgroup2() -> Result<File, HookError> {
+    let root = cgroup2_root().ok_or(HookError::NoCgroup2)?;
+    File::open(root).map_err(HookError::Cgroup2)
+}
+
+/// Will the kernel let programs be attached to the root of cgroup v2? Asked before they are
+/// loaded: the others have to know.
+fn cgroup2_may_be_had() -> bool {
+    let permitted = caps::has_cap(None, CapSet::Effective, Capability::CAP_NET_ADMIN);
+    cgroup2().is_ok() && permitted.unwrap_or(false)
 }
 
 /// Where cgroup v2 is mounted.

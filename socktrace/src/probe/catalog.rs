@@ -7,6 +7,8 @@ use socktrace_common::event::EventKind::{
     State,
 };
 
+use crate::endpoint::Protocol;
+
 /// How a program is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attach {
@@ -14,8 +16,8 @@ pub enum Attach {
     TpBtf(&'static str),
     /// A classic tracepoint: needs a readable tracefs.
     Tracepoint(&'static str, &'static str),
-    /// `cgroup/sock_create` at the root of cgroup v2.
-    SockCreate,
+    /// `cgroup/sock_create` or `cgroup/sock_release` at the root of cgroup v2, as the program says.
+    CgroupSock,
 }
 
 /// What becomes of a run in which the hook cannot be attached.
@@ -42,8 +44,28 @@ pub struct Hook {
     pub need: Need,
     /// The kinds of record it brings: it is attached if one of them is wanted.
     pub kinds: &'static [EventKind],
+    /// Bits of the protocols of which it tells: it is attached if one of them is wanted.
+    pub protocols: u32,
     /// A classic tracepoint that does the same, if a worse job of it.
     pub fallback: Option<Fallback>,
+}
+
+/// Of sockets of every protocol.
+const ANY: u32 = u32::MAX;
+/// Of TCP only.
+const TCP: u32 = Protocol::Tcp.bit();
+/// Of what else runs over IPv4 and IPv6. Other protocols may.
+const OTHERS_OVER_IP: u32 = Protocol::Udp.bit()
+    | Protocol::UdpLite.bit()
+    | Protocol::Mptcp.bit()
+    | Protocol::Raw.bit()
+    | Protocol::Other.bit();
+
+impl Hook {
+    /// Is it of use for these kinds of record (bits) of sockets of these protocols (bits)?
+    pub fn is_wanted(&self, kinds: u32, protocols: u32) -> bool {
+        self.protocols & protocols != 0 && self.kinds.iter().any(|kind| kinds & kind.bit() != 0)
+    }
 }
 
 /// What to attach where the typed tracepoint cannot be.
@@ -72,6 +94,7 @@ const fn syscall(
         since: "4.7",
         need: Need::Optional(lost),
         kinds,
+        protocols: ANY,
         fallback: None,
     }
 }
@@ -90,6 +113,7 @@ const fn typed(
         since,
         need,
         kinds,
+        protocols: ANY,
         fallback,
     }
 }
@@ -97,16 +121,29 @@ const fn typed(
 /// Every hook, in the order in which they are attached: what ends a life before what begins one,
 /// so that nothing is seen to begin whose end could be missed.
 pub const CATALOG: &[Hook] = &[
-    typed(
-        "tcp_destroy_sock",
-        "5.5",
-        Need::Required,
-        &[Destroy],
-        Some(Fallback {
-            program: "tcp_destroy_sock_tp",
-            tracepoint: ("tcp", "tcp_destroy_sock"),
-        }),
-    ),
+    Hook {
+        protocols: TCP,
+        ..typed(
+            "tcp_destroy_sock",
+            "5.5",
+            Need::Required,
+            &[Destroy],
+            Some(Fallback {
+                program: "tcp_destroy_sock_tp",
+                tracepoint: ("tcp", "tcp_destroy_sock"),
+            }),
+        )
+    },
+    Hook {
+        name: "sock_release",
+        program: "sock_release",
+        attach: Attach::CgroupSock,
+        since: "5.9",
+        need: Need::Optional("UDP and raw sockets are seen to end only by close"),
+        kinds: &[Destroy],
+        protocols: OTHERS_OVER_IP,
+        fallback: None,
+    },
     typed(
         "sched_process_exit",
         "5.5",
@@ -159,16 +196,19 @@ pub const CATALOG: &[Hook] = &[
         &[Descriptors],
         "sockets closed by close_range are seen to end, not to be closed",
     ),
-    typed(
-        "inet_sock_set_state",
-        "5.5",
-        Need::Required,
-        &[State],
-        Some(Fallback {
-            program: "inet_sock_set_state_tp",
-            tracepoint: ("sock", "inet_sock_set_state"),
-        }),
-    ),
+    Hook {
+        protocols: TCP,
+        ..typed(
+            "inet_sock_set_state",
+            "5.5",
+            Need::Required,
+            &[State],
+            Some(Fallback {
+                program: "inet_sock_set_state_tp",
+                tracepoint: ("sock", "inet_sock_set_state"),
+            }),
+        )
+    },
     syscall(
         "sys_exit_accept",
         "sys_exit_accept",
@@ -197,10 +237,13 @@ pub const CATALOG: &[Hook] = &[
     Hook {
         name: "sock_create",
         program: "sock_create",
-        attach: Attach::SockCreate,
+        attach: Attach::CgroupSock,
         since: "5.7",
-        need: Need::Optional("a socket has no cookie until its first state change"),
+        need: Need::Optional(
+            "a TCP socket has no cookie until its first state change, others have none",
+        ),
         kinds: &[Socket, Bind],
+        protocols: TCP | OTHERS_OVER_IP,
         fallback: None,
     },
     syscall(

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use super::{Sink, Times, text};
 use crate::{
-    change::{Change, What},
+    change::{Change, Protocol, What},
     clock::Clock,
 };
 
@@ -84,7 +84,8 @@ impl<W: Write> Sink for Life<W> {
 }
 
 /// The row of a life, if this change ends a connection: `end`, as of the connection. The socket
-/// itself may go on, with a descriptor that nobody closes or with another connection.
+/// itself may go on, with a descriptor that nobody closes or with another connection. What is not
+/// TCP has no other life than its socket's.
 pub fn ended(change: &Change) -> Option<Change> {
     let What::State {
         outcome: Some(outcome),
@@ -92,7 +93,13 @@ pub fn ended(change: &Change) -> Option<Change> {
         ..
     } = change.what
     else {
-        return matches!(change.what, What::Lost { .. }).then(|| change.clone());
+        let tcp = change.socket.protocol == Some(Protocol::Tcp);
+        let shown = match change.what {
+            What::Lost { .. } => true,
+            What::End { .. } => !tcp,
+            _ => false,
+        };
+        return shown.then(|| change.clone());
     };
     Some(Change {
         what: What::End {

@@ -11,6 +11,7 @@ use super::{Sink, Times};
 use crate::{
     change::{Change, Endpoint, What, state_word},
     clock::Clock,
+    endpoint::protocol_word,
     errno,
     field::{Field, printable},
 };
@@ -46,8 +47,8 @@ impl<W: Write> Text<W> {
         }
         writeln!(
             self.out,
-            "{:<7} {:<15} {:>4} {:<7} {:<width$} {:<width$} DETAIL",
-            "PID", "COMM", "FD", "EVENT", "LOCAL", "REMOTE"
+            "{:<7} {:<15} {:>4} {:<7} {:<7} {:<width$} {:<width$} DETAIL",
+            "PID", "COMM", "FD", "PROTO", "EVENT", "LOCAL", "REMOTE"
         )
     }
 }
@@ -78,10 +79,11 @@ impl<W: Write> Sink for Text<W> {
         };
         writeln!(
             self.out,
-            "{:<7} {:<15} {:>4} {style}{:<7}{style:#} {:<width$} {:<width$} {}",
+            "{:<7} {:<15} {:>4} {:<7} {style}{:<7}{style:#} {:<width$} {:<width$} {}",
             pid(change),
             comm(change),
             or_dash(change.fd),
+            or_dash(socket.protocol.map(protocol_word)),
             change.what.kind().word(),
             endpoint(socket.local),
             endpoint(socket.remote),

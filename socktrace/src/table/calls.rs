@@ -2,7 +2,7 @@
 
 use socktrace_common::{
     event::{AcceptEvent, CallEvent, CloseEvent, ClosedBy, ConnectEvent, Header, SocketEvent},
-    socket::{FAMILY_IPV4, FAMILY_IPV6, SocketInfo, TcpState::Established},
+    socket::{FAMILY_IPV4, FAMILY_IPV6, Protocol, SocketInfo, TcpState::Established},
 };
 
 use super::{
@@ -37,6 +37,12 @@ impl SocketTable {
 
     pub(super) fn listening(&mut self, event: &CallEvent, changes: &mut Vec<Change>) {
         self.own(&event.header, &event.socket, event.fd);
+        if event.ret == 0
+            && let Some(socket) = self.sockets.get_mut(&event.socket.id)
+        {
+            // Of TCP the state change has told.
+            socket.role = Role::Listener;
+        }
         let what = What::Listen {
             backlog: event.arg,
             error: errno(event.ret),
@@ -46,17 +52,21 @@ impl SocketTable {
 
     pub(super) fn connected(&mut self, event: &ConnectEvent, changes: &mut Vec<Change>) {
         let (header, info) = (&event.header, &event.socket);
-        let established = self
-            .sockets
-            .get(&info.id)
-            .is_some_and(|socket| socket.state == Established);
+        let tcp = Protocol::of(info.family, info.proto) == Protocol::Tcp;
+        let established = tcp
+            && self
+                .sockets
+                .get(&info.id)
+                .is_some_and(|socket| socket.state == Established);
+        // Every other success leaves it connected; of TCP the state changes tell.
+        let disconnected = !tcp && event.ret == 0 && info.state != Established as u8;
         self.own(header, info, event.fd);
         let target = target(event);
         let told = match self.sockets.get_mut(&info.id) {
             Some(socket) => {
                 let told =
                     connect::returned(&mut socket.attempt, header.mono_ns, established, event.ret);
-                if told.is_some() {
+                if told.is_some() && !disconnected {
                     // It tried, even if it did not get as far as SYN_SENT.
                     socket.role = Role::Client;
                 }

@@ -18,7 +18,10 @@ mod tests;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use socktrace_common::{event::Header, socket::SocketInfo};
+use socktrace_common::{
+    event::Header,
+    socket::{INODE_ID, SYNTHETIC_ID, SocketInfo},
+};
 
 use self::{
     holders::Holders,
@@ -79,12 +82,29 @@ impl SocketTable {
         if info.id == 0 {
             return None;
         }
+        if !self.sockets.contains_key(&info.id) {
+            self.rename(info);
+        }
         let socket = self
             .sockets
             .entry(info.id)
             .or_insert_with(|| Socket::new(info));
         socket.update(info);
         Some(socket)
+    }
+
+    /// A socket that had no cookie was known by its inode; now somebody has asked for one.
+    fn rename(&mut self, info: &SocketInfo) {
+        let before = INODE_ID | u64::from(info.inode);
+        if info.inode == 0 || info.id >= SYNTHETIC_ID {
+            return;
+        }
+        if let Some(socket) = self.sockets.remove(&before) {
+            for &Holder { pid, fd } in &socket.holders {
+                self.holders.hold(pid, fd, info.id);
+            }
+            self.sockets.insert(info.id, socket);
+        }
     }
 
     /// The process holds the socket from now on.

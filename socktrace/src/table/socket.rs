@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use smallvec::SmallVec;
-use socktrace_common::socket::{FAMILY_IPV4, FAMILY_IPV6, SYNTHETIC_ID, SocketInfo, TcpState};
+use socktrace_common::socket::{Protocol, SYNTHETIC_ID, SocketInfo, TcpState};
 
 use super::connect::Attempt;
 use crate::{
@@ -71,13 +71,26 @@ impl Socket {
         }
     }
 
-    /// Takes over what the kernel says now. It says less at the end than before: a closed socket
-    /// has no inode, and one that was disconnected no remote port.
+    /// What kind of socket it is.
+    pub(super) fn protocol(&self) -> Protocol {
+        Protocol::of(self.info.family, self.info.proto)
+    }
+
+    /// Takes over what the kernel says now. Of TCP it says less at the end than before: a closed
+    /// socket has no inode, and one that was disconnected no remote port. Of others all that it
+    /// says is true: they can be connected again and again.
     pub(super) fn update(&mut self, info: &SocketInfo) {
         let before = self.info;
         self.info = *info;
         if info.inode == 0 {
             self.info.inode = before.inode;
+        }
+        if self.protocol() != Protocol::Tcp {
+            if info.rport == 0 && self.protocol().has_ports() {
+                // An IPv6 socket that was disconnected keeps the address.
+                self.info.raddr = [0; 16];
+            }
+            return;
         }
         if info.rport == 0 {
             (self.info.rport, self.info.raddr) = (before.rport, before.raddr);
@@ -130,11 +143,8 @@ pub(super) fn view(info: &SocketInfo) -> View {
         cookie: cookie(info.id),
         inode: known(info.inode),
         netns: known(info.netns),
-        family: match info.family {
-            FAMILY_IPV4 => Some(Family::Ipv4),
-            FAMILY_IPV6 => Some(Family::Ipv6),
-            _ => None,
-        },
+        protocol: Some(Protocol::of(info.family, info.proto)),
+        family: Some(Family::new(info.family)),
         local: Endpoint::new(info.family, info.laddr, info.lport),
         remote: Endpoint::new(info.family, info.raddr, info.rport),
         owner: None,
@@ -151,6 +161,7 @@ pub(super) fn cookie(id: u64) -> Option<u64> {
 mod tests {
     use std::net::{IpAddr, Ipv6Addr};
 
+    use socktrace_common::socket::{FAMILY_IPV4, FAMILY_IPV6, PROTO_TCP, PROTO_UDP};
     use zerocopy::FromZeros as _;
 
     use super::*;
@@ -195,9 +206,23 @@ mod tests {
         info.raddr[0] = 10;
         let mut socket = Socket::new(&info);
         let mut last = SocketInfo::new_zeroed();
-        last.family = FAMILY_IPV4;
+        (last.family, last.proto) = (FAMILY_IPV4, PROTO_TCP);
         socket.update(&last);
         let view = socket.view();
         assert_eq!((view.inode, view.remote.port), (Some(7), Some(90)));
+    }
+
+    #[test]
+    fn a_datagram_socket_forgets_its_peer_with_the_kernel() {
+        let mut info = SocketInfo::new_zeroed();
+        (info.family, info.proto) = (FAMILY_IPV6, PROTO_UDP);
+        (info.inode, info.lport, info.rport, info.raddr[15]) = (7, 80, 90, 1);
+        let mut socket = Socket::new(&info);
+        // As after a connect() with AF_UNSPEC.
+        (info.inode, info.lport, info.rport) = (0, 0, 0);
+        socket.update(&info);
+        let view = socket.view();
+        assert_eq!(view.remote, Endpoint::default());
+        assert_eq!((view.inode, view.local.port), (Some(7), None));
     }
 }

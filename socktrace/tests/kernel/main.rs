@@ -5,6 +5,7 @@
 
 mod adopted;
 mod doctor;
+mod families;
 mod filters;
 mod lives;
 mod loss;

@@ -4,6 +4,7 @@ use socktrace_common::socket::TcpState;
 
 use super::Open;
 use crate::endpoint::{Endpoint, Family, state_word};
+pub use crate::endpoint::{Protocol, UnixName};
 
 /// One socket. What a family does not have, or what was not asked for, is `None`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,20 +51,6 @@ pub struct Found {
     pub tcp: Option<Tcp>,
     /// What only sockets of its family have.
     pub detail: Detail,
-}
-
-/// The protocol of a socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs, reason = "the names say it")]
-pub enum Protocol {
-    Tcp,
-    Udp,
-    UdpLite,
-    Mptcp,
-    Raw,
-    Unix,
-    Packet,
-    Netlink,
 }
 
 /// Where a socket stands.
@@ -178,15 +165,6 @@ pub struct Unix {
     pub peer: Option<u32>,
     /// For a listener: how many connections wait to be accepted (`UNIX_DIAG_ICONS`).
     pub waiting: u32,
-}
-
-/// A Unix socket's name: bytes that a process chose, not fit for a terminal.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum UnixName {
-    /// A path, as it was given to `bind()`: it may be relative, and the file may be gone.
-    Path(Box<[u8]>),
-    /// A name in the abstract namespace, without the NUL at its beginning.
-    Abstract(Box<[u8]>),
 }
 
 impl State {

@@ -88,6 +88,8 @@ impl Request {
             Protocol::Tcp | Protocol::Udp | Protocol::UdpLite | Protocol::Mptcp | Protocol::Raw => {
                 inet::decode(row, netns, self.protocol)
             }
+            // Nothing asks for them.
+            Protocol::Other => None,
         }
     }
 }
