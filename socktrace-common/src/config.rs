@@ -103,5 +103,12 @@ wire! {
         pub inode_number: u32,
         pub inode_super: u32,
         pub super_magic: u32,
+        /// The fourth argument of the running system call in `struct pt_regs`.
+        pub regs_fourth: u32,
+        /// Absent, like the others of Unix sockets, where these are a module.
+        pub unix_addr: u32,
+        pub unix_peer: u32,
+        pub unix_address_len: u32,
+        pub unix_address_name: u32,
     }
 }

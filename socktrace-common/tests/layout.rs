@@ -12,8 +12,8 @@ use socktrace_common::{
     counters::{Outcome, SLOTS, outcome_slot, seen_slot},
     event::{
         AcceptEvent, CallEvent, CloseEvent, ClosedBy, ConnectEvent, DESCRIPTOR_WORDS,
-        DescriptorsEvent, DestroyEvent, EventKind, ExecEvent, ForkEvent, Header, ProcessEvent,
-        SocketEvent, StateEvent,
+        DescriptorsEvent, DestroyEvent, EventKind, ExecEvent, ForkEvent, Header, NameEvent, NameOf,
+        ProcessEvent, SocketEvent, StateEvent,
     },
     holder::HolderRecord,
     socket::{INODE_ID, Protocol, SYNTHETIC_ID, SocketInfo, TcpState},
@@ -124,6 +124,13 @@ fn records_of_sockets_stay_as_they_are() {
         by 92 4,
         references_left 96 8,
     });
+    layout!(NameEvent, size 200, align 8, {
+        header 0 32,
+        socket 32 56,
+        of 88 2,
+        length 90 2,
+        name 92 108,
+    });
     layout!(DestroyEvent, size 96, align 8, {
         header 0 32,
         socket 32 56,
@@ -191,7 +198,7 @@ fn what_the_hooks_are_told_stays_as_it_is() {
         connect_syscall 16 4,
         protocols 20 4,
     });
-    layout!(Offsets, size 192, align 4, {
+    layout!(Offsets, size 212, align 4, {
         sock_family 0 4,
         sock_state 4 4,
         sock_daddr 8 4,
@@ -238,6 +245,11 @@ fn what_the_hooks_are_told_stays_as_it_is() {
         inode_number 180 4,
         inode_super 184 4,
         super_magic 188 4,
+        regs_fourth 192 4,
+        unix_addr 196 4,
+        unix_peer 200 4,
+        unix_address_len 204 4,
+        unix_address_name 208 4,
     });
 }
 
@@ -260,13 +272,14 @@ fn the_numbers_of_kinds_keep_their_meaning() {
             (EventKind::Exec, 11),
             (EventKind::Exit, 12),
             (EventKind::Descriptors, 13),
+            (EventKind::Name, 14),
         ]
     );
     for (kind, number) in numbers {
         assert_eq!(EventKind::from_number(number), Some(kind));
     }
     assert_eq!(EventKind::from_number(0), None);
-    assert_eq!(EventKind::from_number(14), None);
+    assert_eq!(EventKind::from_number(15), None);
     // A kind is a bit of a u32 in `Config::kinds`.
     assert!(numbers.iter().all(|(_, number)| *number < 32));
 }
@@ -325,6 +338,13 @@ fn the_numbers_of_causes_keep_their_meaning() {
     }
     assert_eq!(ClosedBy::from_number(0), None);
     assert_eq!(ClosedBy::from_number(5), None);
+    let names = [(NameOf::Local, 1), (NameOf::Remote, 2), (NameOf::Asked, 3)];
+    for (of, number) in names {
+        assert_eq!(of as u16, number);
+        assert_eq!(NameOf::from_number(number), Some(of));
+    }
+    assert_eq!(NameOf::from_number(0), None);
+    assert_eq!(NameOf::from_number(4), None);
 }
 
 #[test]

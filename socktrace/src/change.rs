@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use socktrace_common::socket::TcpState;
 
-pub use crate::endpoint::{Endpoint, Family, Protocol, state_word};
+pub use crate::endpoint::{Endpoint, Family, Names, Protocol, UnixName, state_word};
 use crate::process::Process;
 
 /// One row.
@@ -41,10 +41,29 @@ pub struct View {
     pub local: Endpoint,
     /// Remote address and port.
     pub remote: Endpoint,
+    /// What stands for addresses with Unix sockets; `None` where neither end has a name.
+    pub names: Option<Arc<Names>>,
     /// The process that created or accepted it.
     pub owner: Option<Arc<Process>>,
     /// How the owner is known.
     pub ownership: Ownership,
+}
+
+impl View {
+    /// The socket's own name, of a Unix socket that has one.
+    pub fn local_name(&self) -> Option<&UnixName> {
+        self.names.as_ref()?.local.as_ref()
+    }
+
+    /// The name of its peer.
+    pub fn remote_name(&self) -> Option<&UnixName> {
+        self.names.as_ref()?.remote.as_ref()
+    }
+
+    /// Its names, to change them here only.
+    pub fn names_mut(&mut self) -> &mut Names {
+        Arc::make_mut(self.names.get_or_insert_default())
+    }
 }
 
 /// How an owner is known.

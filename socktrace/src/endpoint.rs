@@ -81,6 +81,15 @@ impl Endpoint {
     }
 }
 
+/// What a Unix socket and its peer are called.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// Its own name.
+    pub local: Option<UnixName>,
+    /// The name to which it was connected.
+    pub remote: Option<UnixName>,
+}
+
 impl Family {
     /// From `AF_*`.
     pub fn new(number: u8) -> Self {

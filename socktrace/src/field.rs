@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use socktrace_common::event::EventKind;
 
 use crate::{
-    change::{Change, Kind, What, state_word},
+    change::{Change, Endpoint, Kind, UnixName, What, state_word},
     clock::Clock,
     endpoint::protocol_word,
     errno,
@@ -204,9 +204,9 @@ impl Change {
             Field::Netns => number(socket.netns),
             Field::Proto => word(socket.protocol.map(protocol_word)),
             Field::Family => word(socket.family.map(crate::change::Family::word)),
-            Field::Laddr => socket.local.address.map_or(Value::Null, Value::Address),
+            Field::Laddr => place(socket.local, socket.local_name()),
             Field::Lport => number(socket.local.port),
-            Field::Raddr => socket.remote.address.map_or(Value::Null, Value::Address),
+            Field::Raddr => place(socket.remote, socket.remote_name()),
             Field::Rport => number(socket.remote.port),
             Field::Pid => number(owner.map(|process| process.pid)),
             Field::Tid => number(self.tid),
@@ -259,6 +259,14 @@ impl What {
             (Self::Lost { place, .. }, Field::Where) => Value::Word(place.word()),
             _ => Value::Null,
         }
+    }
+}
+
+/// An address, or what stands for it with Unix sockets.
+fn place(endpoint: Endpoint, name: Option<&UnixName>) -> Value<'_> {
+    match name {
+        Some(name) => Value::Text(name.text()),
+        None => endpoint.address.map_or(Value::Null, Value::Address),
     }
 }
 

@@ -7,7 +7,7 @@ use socktrace_common::{
 };
 
 use super::{
-    returned,
+    name, returned,
     subject::{Subject, caller},
 };
 use crate::{
@@ -34,6 +34,7 @@ fn try_accept(context: &TracePointContext) -> Outcome {
     }
     let listener = task::argument(0).and_then(|fd| file::socket(fd as i32));
     announce(context, tgid);
+    name::local(context, &socket);
     // SAFETY: every field of the record is written; the listener is an open file's socket.
     unsafe {
         let listener = listener.map_or(0, |file| sock::identity_probed(file.sk));

@@ -8,7 +8,7 @@ use socktrace_common::{
 };
 
 use super::{
-    returned,
+    name, returned,
     subject::{Subject, caller},
 };
 use crate::{
@@ -56,6 +56,13 @@ fn try_call(context: &TracePointContext, kind: EventKind) -> Outcome {
         }
     }
     announce(context, tgid);
+    if !listens {
+        if ret == 0 {
+            name::local(context, &socket);
+        } else {
+            name::asked(context, &socket);
+        }
+    }
     // SAFETY: every field of the record is written.
     unsafe {
         emit(kind, context, |record: *mut CallEvent| {

@@ -9,7 +9,7 @@ use socktrace_common::{
 };
 
 use super::{
-    returned,
+    name, returned,
     subject::{Subject, caller},
 };
 use crate::{
@@ -43,6 +43,11 @@ fn try_connect(context: &TracePointContext) -> Outcome {
     }
     let ret = returned(context) as i32;
     announce(context, tgid);
+    if ret == 0 {
+        name::remote(context, &socket);
+    } else {
+        name::asked(context, &socket);
+    }
     // SAFETY: every field of the record is written.
     unsafe {
         emit(EventKind::Connect, context, |record: *mut ConnectEvent| {

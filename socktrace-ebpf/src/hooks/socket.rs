@@ -1,7 +1,7 @@
 //! A process creates a socket.
 
 use aya_ebpf::{
-    helpers::generated::bpf_get_socket_cookie,
+    helpers::generated::{bpf_get_socket_cookie, bpf_probe_read_user},
     macros::{cgroup_sock, tracepoint},
     programs::{SockContext, TracePointContext},
 };
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     emit::{emit, run},
-    kernel::{Probed, sock},
+    kernel::{Probed, sock, task},
     process::announce,
 };
 
@@ -34,13 +34,34 @@ fn sock_create(context: SockContext) -> i32 {
 /// `socket()` at its end, when the descriptor is there.
 #[tracepoint]
 fn sys_exit_socket(context: TracePointContext) -> u32 {
-    run(EventKind::Socket, || try_socket(&context));
+    run(EventKind::Socket, || {
+        try_socket(&context, returned(&context) as i32)
+    });
+    0
+}
+
+/// `socketpair()` at its end, when both descriptors are where the program wants them.
+#[tracepoint]
+fn sys_exit_socketpair(context: TracePointContext) -> u32 {
+    let mut pair = [-1_i32; 2];
+    if returned(&context) == 0
+        && let Some(at) = task::fourth_argument()
+    {
+        // SAFETY: the helper checks the address. On a fault it writes zeroes, which may be the
+        // descriptor of a socket, so that is looked at.
+        let failed = unsafe { bpf_probe_read_user((&raw mut pair).cast(), 8, at as *const _) };
+        if failed != 0 {
+            pair = [-1; 2];
+        }
+    }
+    for fd in pair {
+        run(EventKind::Socket, || try_socket(&context, fd));
+    }
     0
 }
 
 #[inline(always)]
-fn try_socket(context: &TracePointContext) -> Outcome {
-    let fd = returned(context) as i32;
+fn try_socket(context: &TracePointContext, fd: i32) -> Outcome {
     let (Some(tgid), Some(socket)) = (caller(EventKind::Socket), Subject::behind(fd)) else {
         return Outcome::Filtered;
     };

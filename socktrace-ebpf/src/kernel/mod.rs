@@ -3,6 +3,7 @@
 pub(crate) mod file;
 pub(crate) mod sock;
 pub(crate) mod task;
+pub(crate) mod unix;
 
 use aya_ebpf::helpers::bpf_probe_read_kernel;
 use socktrace_common::config::ABSENT;

@@ -33,8 +33,9 @@ impl KernelSelection {
             .flat_map(|kind| records(*kind))
             .copied()
             .collect();
+        let protocols = protocols.iter().fold(0, |bits, it| bits | it.bit());
         Ok(Plan {
-            kinds: needed(&wanted),
+            kinds: needed(&wanted, protocols),
             pids: (!self.pids.is_empty()).then(|| self.pids.clone()),
             local_ports: self.local_ports.clone(),
             remote_ports: self.remote_ports.clone(),
@@ -43,7 +44,7 @@ impl KernelSelection {
                 Some(Family::Ipv6) => ONLY_IPV6,
                 _ => 0,
             },
-            protocols: protocols.iter().fold(0, |bits, it| bits | it.bit()),
+            protocols,
             ring_bytes: live.ring_size * 1024,
             mode: live.attach,
             kernel_log: live.kernel_log,

@@ -3,8 +3,8 @@
 //! With `socktrace-ebpf/src/kernel/`, the only place that knows kernel versions.
 
 use socktrace_common::event::EventKind::{
-    self, Accept, Bind, Close, Connect, Descriptors, Destroy, Exec, Exit, Fork, Listen, Socket,
-    State,
+    self, Accept, Bind, Close, Connect, Descriptors, Destroy, Exec, Exit, Fork, Listen, Name,
+    Socket, State,
 };
 
 use crate::endpoint::Protocol;
@@ -54,6 +54,8 @@ pub struct Hook {
 const ANY: u32 = u32::MAX;
 /// Of TCP only.
 const TCP: u32 = Protocol::Tcp.bit();
+/// Of Unix sockets.
+const UNIX: u32 = Protocol::Unix.bit();
 /// Of what else runs over IPv4 and IPv6. Other protocols may.
 const OTHERS_OVER_IP: u32 = Protocol::Udp.bit()
     | Protocol::UdpLite.bit()
@@ -252,14 +254,28 @@ pub const CATALOG: &[Hook] = &[
         &[Socket],
         "no socket events; an owner is known from connect and accept on",
     ),
+    Hook {
+        protocols: UNIX | Protocol::Other.bit(),
+        ..syscall(
+            "sys_exit_socketpair",
+            "sys_exit_socketpair",
+            &[Socket],
+            "pairs of Unix sockets are not seen to begin",
+        )
+    },
 ];
 
-/// The kinds of record that a set of wanted kinds cannot do without, as bits.
+/// The kinds of record that a set of wanted kinds cannot do without, as bits, if sockets of these
+/// protocols (bits) are wanted.
 ///
 /// A table that only hears half of a life tells lies: owners come from `socket`, `connect` and
 /// `accept`, ends from `destroy`, names from processes.
-pub fn needed(wanted: &[EventKind]) -> u32 {
+pub fn needed(wanted: &[EventKind], protocols: u32) -> u32 {
     let mut bits = EventKind::Process.bit();
+    if protocols & UNIX != 0 {
+        // These calls name a socket, and every later row shows the name.
+        bits |= Name.bit() | Bind.bit() | Connect.bit() | Accept.bit();
+    }
     for &kind in wanted {
         let with: &[EventKind] = match kind {
             Socket | Accept => &[Exec],
@@ -279,7 +295,7 @@ pub fn needed(wanted: &[EventKind]) -> u32 {
                 Exit,
             ],
             Destroy => &[Socket, Connect, Listen, Accept, State, Exec],
-            EventKind::Process | Fork | Exec | Exit | Descriptors => &[],
+            EventKind::Process | Fork | Exec | Exit | Descriptors | Name => &[],
         };
         bits |= kind.bit();
         for kind in with {
@@ -298,8 +314,9 @@ mod tests {
     fn every_kind_but_process_has_a_hook() {
         for kind in EventKind::ALL {
             let hooked = CATALOG.iter().any(|hook| hook.kinds.contains(&kind));
-            // A process is announced by whichever hook sees it first.
-            assert_eq!(hooked, kind != EventKind::Process, "{kind:?}");
+            // A process is announced by whichever hook sees it first, a name goes with its call.
+            let beside = matches!(kind, EventKind::Process | Name);
+            assert_eq!(hooked, !beside, "{kind:?}");
         }
     }
 
@@ -312,7 +329,7 @@ mod tests {
 
     #[test]
     fn ends_are_always_heard() {
-        assert_ne!(needed(&[Socket]) & Destroy.bit(), 0);
-        assert_ne!(needed(&[]) & Exit.bit(), 0);
+        assert_ne!(needed(&[Socket], 0) & Destroy.bit(), 0);
+        assert_ne!(needed(&[], 0) & Exit.bit(), 0);
     }
 }

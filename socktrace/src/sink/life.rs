@@ -6,6 +6,7 @@ use super::{Sink, Times, text};
 use crate::{
     change::{Change, Protocol, What},
     clock::Clock,
+    field::{Field, Value},
 };
 
 /// Writes lives.
@@ -68,9 +69,9 @@ impl<W: Write> Sink for Life<W> {
             "{:<7} {:<15} {:<width$} {:<5} {:<width$} {:<5} {:>8} {:>8} {:>10}",
             text::pid(change),
             text::comm(change),
-            text::or_dash(socket.local.address),
+            address(change, Field::Laddr, clock),
             text::or_dash(socket.local.port),
-            text::or_dash(socket.remote.address),
+            address(change, Field::Raddr, clock),
             text::or_dash(socket.remote.port),
             kilobytes(bytes.map(|bytes| bytes.sent)),
             kilobytes(bytes.map(|bytes| bytes.received)),
@@ -80,6 +81,14 @@ impl<W: Write> Sink for Life<W> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
+    }
+}
+
+/// An address, or the name of a Unix socket.
+fn address(change: &Change, field: Field, clock: &Clock) -> String {
+    match change.value(field, clock) {
+        Value::Null => "-".to_owned(),
+        value => value.to_string(),
     }
 }
 

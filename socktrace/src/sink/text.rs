@@ -9,7 +9,7 @@ use anstyle::{AnsiColor, Style};
 
 use super::{Sink, Times};
 use crate::{
-    change::{Change, Endpoint, What, state_word},
+    change::{Change, Endpoint, UnixName, What, state_word},
     clock::Clock,
     endpoint::protocol_word,
     errno,
@@ -85,8 +85,8 @@ impl<W: Write> Sink for Text<W> {
             or_dash(change.fd),
             or_dash(socket.protocol.map(protocol_word)),
             change.what.kind().word(),
-            endpoint(socket.local),
-            endpoint(socket.remote),
+            place(socket.local, socket.local_name()),
+            place(socket.remote, socket.remote_name()),
             detail(change),
         )
     }
@@ -282,6 +282,11 @@ pub(super) fn comm(change: &Change) -> String {
 
 pub(super) fn or_dash(value: Option<impl Display>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}
+
+/// An address and a port, or what stands for them with Unix sockets.
+fn place(at: Endpoint, name: Option<&UnixName>) -> String {
+    name.map_or_else(|| endpoint(at), |name| printable(&name.text()))
 }
 
 pub(super) fn endpoint(endpoint: Endpoint) -> String {

@@ -29,10 +29,16 @@ impl SocketTable {
 
     pub(super) fn bound(&mut self, event: &CallEvent, changes: &mut Vec<Change>) {
         self.socket(&event.socket);
+        let asked = self.name_for(&event.socket);
         let what = What::Bind {
             error: errno(event.ret),
         };
-        changes.push(self.change(&event.header, &event.socket, Some(event.fd), what));
+        let mut change = self.change(&event.header, &event.socket, Some(event.fd), what);
+        if let Some(name) = asked {
+            // It did not get it, so the socket is not called so.
+            change.socket.names_mut().local = Some(name);
+        }
+        changes.push(change);
     }
 
     pub(super) fn listening(&mut self, event: &CallEvent, changes: &mut Vec<Change>) {
@@ -58,8 +64,11 @@ impl SocketTable {
                 .sockets
                 .get(&info.id)
                 .is_some_and(|socket| socket.state == Established);
-        // Every other success leaves it connected; of TCP the state changes tell.
-        let disconnected = !tcp && event.ret == 0 && info.state != Established as u8;
+        let name = self.name_for(info);
+        // Every other success leaves it connected; of TCP the state changes tell. A datagram
+        // socket of the family Unix has a named peer, and says so by its state since 5.15.
+        let disconnected =
+            !tcp && event.ret == 0 && info.state != Established as u8 && name.is_none();
         self.own(header, info, event.fd);
         let target = target(event);
         let told = match self.sockets.get_mut(&info.id) {
@@ -73,6 +82,9 @@ impl SocketTable {
                 if let (Some(Told { error: Some(_), .. }), Some(target)) = (told, &target) {
                     socket.set_remote(target);
                 }
+                if event.ret == 0 && (name.is_some() || socket.names.is_some()) {
+                    socket.names_mut().remote.clone_from(&name);
+                }
                 told
             }
             None => connect::returned(&mut None, header.mono_ns, false, event.ret),
@@ -83,7 +95,12 @@ impl SocketTable {
             } else {
                 info
             };
-            changes.push(self.change(header, info, Some(event.fd), told.into()));
+            let mut change = self.change(header, info, Some(event.fd), told.into());
+            if let Some(name) = name {
+                // Of a failed call, where it wanted to go.
+                change.socket.names_mut().remote = Some(name);
+            }
+            changes.push(change);
         }
     }
 

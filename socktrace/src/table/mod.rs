@@ -9,6 +9,7 @@ mod connect;
 mod descendants;
 mod holders;
 mod lifecycle;
+mod names;
 mod processes;
 mod socket;
 mod states;
@@ -25,6 +26,7 @@ use socktrace_common::{
 
 use self::{
     holders::Holders,
+    names::Named,
     processes::Processes,
     socket::{Holder, Socket, view},
 };
@@ -40,6 +42,7 @@ pub struct SocketTable {
     sockets: HashMap<u64, Socket>,
     processes: Processes,
     holders: Holders,
+    named: Named,
 }
 
 impl SocketTable {

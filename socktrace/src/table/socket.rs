@@ -7,7 +7,7 @@ use socktrace_common::socket::{Protocol, SYNTHETIC_ID, SocketInfo, TcpState};
 
 use super::connect::Attempt;
 use crate::{
-    change::{Bytes, Endpoint, Family, Ownership, Reason, Role, View},
+    change::{Bytes, Endpoint, Family, Names, Ownership, Reason, Role, View},
     process::Process,
 };
 
@@ -40,6 +40,8 @@ pub(super) struct Socket {
     pub(super) attempt: Option<Attempt>,
     pub(super) reason: Option<Reason>,
     pub(super) bytes: Option<Bytes>,
+    /// Of Unix sockets.
+    pub(super) names: Option<Arc<Names>>,
 }
 
 impl Socket {
@@ -59,6 +61,7 @@ impl Socket {
             attempt: None,
             reason: None,
             bytes: None,
+            names: None,
         }
     }
 
@@ -108,6 +111,11 @@ impl Socket {
         (self.info.raddr, self.info.rport) = (info.raddr, info.rport);
     }
 
+    /// What it and its peer are called.
+    pub(super) fn names_mut(&mut self) -> &mut Names {
+        Arc::make_mut(self.names.get_or_insert_default())
+    }
+
     /// Makes `process` the owner unless there is one.
     pub(super) fn own(&mut self, process: &Arc<Process>, fd: Option<i32>) {
         if self.owner.is_none() {
@@ -125,6 +133,7 @@ impl Socket {
     /// As people see it.
     pub(super) fn view(&self) -> View {
         View {
+            names: self.names.clone(),
             owner: self.owner.clone(),
             ownership: match (&self.owner, self.adopted) {
                 (Some(_), true) => Ownership::Adopted,
@@ -147,6 +156,7 @@ pub(super) fn view(info: &SocketInfo) -> View {
         family: Some(Family::new(info.family)),
         local: Endpoint::new(info.family, info.laddr, info.lport),
         remote: Endpoint::new(info.family, info.raddr, info.rport),
+        names: None,
         owner: None,
         ownership: Ownership::Unknown,
     }

@@ -1,6 +1,8 @@
 //! Lives of sockets that are not TCP.
 
-use crate::support::{Netns, Row};
+use serde_json::Value;
+
+use crate::support::{Life, Netns, Row, Trace};
 
 /// Beginning of the scripts.
 const DGRAM: &str =
@@ -235,4 +237,227 @@ for s in (u, t, x, n): s.close()
         seen(&["--proto", "all", "-4", "--event", "close"]),
         "tcp udp"
     );
+}
+
+/// Follows Unix sockets.
+const UNIX: [&str; 2] = ["--proto", "unix"];
+
+/// The life of a socket without a cookie: what it says of itself is its inode number.
+#[track_caller]
+fn of_inode<'a>(trace: &'a Trace, name: &str) -> Life<'a> {
+    let inode = trace.said(name);
+    let rows: Vec<_> = trace
+        .rows
+        .iter()
+        .filter(|row| row.number("inode") == Some(inode))
+        .collect();
+    assert!(!rows.is_empty(), "no rows for {name}, inode {inode}");
+    Life { rows }
+}
+
+#[test]
+fn a_unix_stream_over_a_path() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("s\u{1b}[2J\nock");
+    let path = path.to_str().unwrap();
+    let trace = Netns::new().trace_with(
+        &UNIX,
+        &format!(
+            // What JSON says is what Python says.
+            "path = {}\n{}",
+            serde_json::to_string(path).unwrap(),
+            r"
+def ino(s): return os.fstat(s.fileno()).st_ino
+l = socket.socket(socket.AF_UNIX); l.bind(path); l.listen(5)
+c = socket.socket(socket.AF_UNIX); c.connect(path); a, _ = l.accept()
+say(l=ino(l), c=ino(c), a=ino(a), pid=os.getpid())
+say(cookie=cookie(c))
+c.close(); a.close(); l.close()
+"
+        ),
+    );
+    let listener = of_inode(&trace, "l");
+    listener.expect("socket bind listen close:close end");
+    listener
+        .all("proto", "unix")
+        .all("family", "unix")
+        .all("pid", trace.said("pid"));
+    listener
+        .row("socket")
+        .expect("type", "stream")
+        .expect_null("laddr");
+    listener.row("bind").expect("laddr", path);
+    listener.row("listen").expect("backlog", 5);
+    listener
+        .row("end")
+        .expect("role", "listener")
+        .expect("laddr", path);
+
+    let client = of_inode(&trace, "c");
+    client.expect("socket connect close:close end");
+    client
+        .row("connect")
+        .expect("raddr", path)
+        .expect_null("laddr")
+        .expect_null("cookie");
+    // Somebody asked for a cookie, and the socket is still the same.
+    let end = client.row("end");
+    end.expect("cookie", trace.said("cookie"))
+        .expect("raddr", path);
+    end.expect("role", "client")
+        .expect("reason", "closed")
+        .expect_null("tx_bytes");
+    assert!(end.number("lifetime_us").is_some());
+
+    let server = of_inode(&trace, "a");
+    server.expect("accept close:close end").all("laddr", path);
+    server
+        .row("accept")
+        .expect_null("queued_us")
+        .expect_null("raddr");
+    server.row("end").expect("role", "server");
+}
+
+#[test]
+fn unix_sockets_with_abstract_names_and_unix_sockets_that_fail() {
+    let trace = Netns::new().trace_with(
+        &UNIX,
+        r"
+import ctypes
+def ino(s): return os.fstat(s.fileno()).st_ino
+l = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); l.bind('\0socktrace\0x'); l.listen()
+c = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); c.connect('\0socktrace\0x')
+again = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+try: again.bind('\0socktrace\0x')
+except OSError as e: pass
+nobody = socket.socket(socket.AF_UNIX); nobody.connect_ex('/nowhere/at/all')
+address = struct.pack('=H', socket.AF_UNIX) + b'/' + b'x' * 107
+assert ctypes.CDLL(None).connect(nobody.fileno(), address, len(address)) != 0
+full = socket.socket(socket.AF_UNIX); full.bind('\0' + 'y' * 107); full.listen()
+auto = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); auto.bind('')
+say(l=ino(l), c=ino(c), again=ino(again), nobody=ino(nobody), auto=ino(auto), full=ino(full))
+for s in (c, l, again, nobody, auto, full): s.close()
+",
+    );
+    let listener = of_inode(&trace, "l");
+    listener.row("bind").expect("laddr", "@socktrace\0x");
+    listener.row("socket").expect("type", "seqpacket");
+    of_inode(&trace, "c")
+        .row("connect")
+        .expect("raddr", "@socktrace\0x");
+    let again = of_inode(&trace, "again");
+    again.expect("socket bind:EADDRINUSE close:close end");
+    again.row("bind").expect("laddr", "@socktrace\0x");
+    again.row("end").expect_null("laddr");
+    let nobody = of_inode(&trace, "nobody");
+    nobody.expect("socket connect:ENOENT connect:ENOENT close:close end");
+    nobody.row("end").expect_null("raddr");
+    // As long as it may be, without a NUL at its end.
+    let long = format!("/{}", "x".repeat(107));
+    nobody.rows[1].expect("raddr", "/nowhere/at/all");
+    nobody.rows[2].expect("raddr", long);
+    let full = format!("@{}", "y".repeat(107));
+    of_inode(&trace, "full").row("bind").expect("laddr", full);
+    // The kernel chose it.
+    let auto = of_inode(&trace, "auto").row("bind").text("laddr").unwrap();
+    assert!(auto.len() == 6 && auto.starts_with('@'), "{auto}");
+}
+
+#[test]
+fn unix_datagrams_that_connect_and_disconnect() {
+    let trace = Netns::new().trace_with(
+        &UNIX,
+        r"
+import ctypes
+def ino(s): return os.fstat(s.fileno()).st_ino
+a = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); a.bind('\0one')
+b = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); b.connect('\0one')
+say(a=ino(a), b=ino(b))
+assert ctypes.CDLL(None).connect(b.fileno(), bytes(16), 16) == 0
+b.close(); a.close()
+",
+    );
+    of_inode(&trace, "a")
+        .expect("socket bind close:close end")
+        .row("end")
+        .expect("laddr", "@one");
+    let b = of_inode(&trace, "b");
+    b.expect("socket connect connect close:close end");
+    b.rows[1].expect("raddr", "@one");
+    b.rows[2].expect_null("raddr");
+    b.row("end").expect("role", "client").expect_null("raddr");
+}
+
+#[test]
+fn a_pair_of_unix_sockets_of_which_one_is_sent() {
+    let trace = Netns::new().trace_with(
+        &UNIX,
+        r"
+def ino(s): return os.fstat(s.fileno()).st_ino
+a, b = socket.socketpair(); x, y = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+say(a=ino(a), b=ino(b), x=ino(x), y=ino(y), fa=a.fileno(), fb=b.fileno())
+socket.send_fds(a, [b'!'], [x.fileno()]); x.close()
+_, [fd], _, _ = socket.recv_fds(b, 1, 1); x = socket.socket(fileno=fd)
+a.close(); b.close(); y.close(); say(sent=fd); x.close()
+",
+    );
+    for (name, fd) in [("a", "fa"), ("b", "fb")] {
+        let end = of_inode(&trace, name);
+        end.expect("socket close:close end")
+            .row("socket")
+            .expect("fd", trace.said(fd));
+        end.row("socket").expect("type", "stream");
+    }
+    // In flight it is held by a message.
+    let sent = of_inode(&trace, "x");
+    sent.expect("socket close:close close:close end");
+    sent.rows[1].expect("holders_left", 1);
+    sent.rows[2]
+        .expect("holders_left", 0)
+        .expect("fd", trace.said("sent"));
+    of_inode(&trace, "y").expect("socket close:close end");
+}
+
+#[test]
+fn a_unix_socket_that_a_child_holds_on_to() {
+    let trace = Netns::new().trace_with(
+        &UNIX,
+        r"
+def ino(s): return os.fstat(s.fileno()).st_ino
+a, b = socket.socketpair(); say(a=ino(a))
+go = os.pipe()
+if os.fork() == 0:
+    os.read(go[0], 1); a.close(); os._exit(0)
+a.close(); os.write(go[1], b'!'); os.wait()
+",
+    );
+    let a = of_inode(&trace, "a");
+    a.expect("socket close:close close:close end");
+    a.rows[1].expect("holders_left", 1);
+    a.rows[2].expect("holders_left", 0);
+}
+
+#[test]
+fn netlink_and_packet_sockets() {
+    let trace = Netns::new().trace_with(
+        &["--proto", "netlink,packet,other"],
+        r"
+def ino(s): return os.fstat(s.fileno()).st_ino
+n = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0); n.bind((0, 0))
+p = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)); p.bind(('lo', 0))
+say(n=ino(n), p=ino(p)); n.close(); p.close()
+",
+    );
+    let netlink = of_inode(&trace, "n");
+    netlink
+        .expect("socket bind close:close end")
+        .all("proto", "netlink")
+        .all("family", "other");
+    netlink.all("laddr", Value::Null);
+    let packet = of_inode(&trace, "p");
+    packet
+        .expect("socket bind close:close end")
+        .all("proto", "packet")
+        .all("family", "other");
+    packet.row("socket").expect("type", "raw");
 }
