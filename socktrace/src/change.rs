@@ -60,6 +60,11 @@ impl View {
         self.names.as_ref()?.remote.as_ref()
     }
 
+    /// Is it known where it is connected to?
+    pub fn has_peer(&self) -> bool {
+        self.remote != Endpoint::default() || self.remote_name().is_some()
+    }
+
     /// Its names, to change them here only.
     pub fn names_mut(&mut self) -> &mut Names {
         Arc::make_mut(self.names.get_or_insert_default())

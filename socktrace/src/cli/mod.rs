@@ -20,7 +20,7 @@ use crate::{
     sink::{Format, Times},
 };
 
-/// Follows every TCP socket on a Linux machine from birth to death with eBPF
+/// Follows every socket on a Linux machine from birth to death with eBPF
 ///
 /// Rows go to standard output; messages and the summary go to standard error.
 #[derive(Debug, Parser)]

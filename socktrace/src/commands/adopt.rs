@@ -12,12 +12,12 @@ use crate::{
     source::{Item, snapshot::Protocol},
 };
 
-/// Lists TCP sockets, hands them to the table, and has the kernel side follow those of the
+/// Lists sockets, hands them to the table, and has the kernel side follow those of the
 /// followed processes. Between attaching and here nothing is missed: what happens meanwhile waits
 /// in the ring.
 pub(super) fn adopt(probes: &mut Probes, plan: &Plan, pipeline: &mut Pipeline) -> io::Result<()> {
     let want = Want {
-        protocols: vec![Protocol::Tcp],
+        protocols: followed_protocols(plan),
         // As the kernel side drops what else happens there.
         local_ports: plan.local_ports.clone(),
         remote_ports: plan.remote_ports.clone(),
@@ -55,9 +55,16 @@ pub(super) fn adopt(probes: &mut Probes, plan: &Plan, pipeline: &mut Pipeline) -
             continue;
         };
         if plan.pids.is_some() {
-            probes.follow(adopted.socket.id, row.listens_at());
+            let tcp = row.found.protocol == Protocol::Tcp;
+            probes.follow(adopted.socket.id, row.listens_at().filter(|_| tcp));
         }
         pipeline.take(&Item::Adopted(adopted))?;
     }
     Ok(())
+}
+
+fn followed_protocols(plan: &Plan) -> Vec<Protocol> {
+    let mut all = Protocol::ALL.to_vec();
+    all.retain(|protocol| plan.protocols & protocol.bit() != 0);
+    all
 }

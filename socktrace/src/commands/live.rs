@@ -107,7 +107,7 @@ impl Stop {
         tokio::pin!(timeout);
         match &mut child {
             Some(child) => child.release(),
-            None => tell("following TCP sockets; Ctrl-C ends with a summary"),
+            None => tell("following sockets; Ctrl-C ends with a summary"),
         }
         let mut stopping = false;
         while !stopping && !pipeline.is_full() {

@@ -2,7 +2,10 @@
 
 use std::net::IpAddr;
 
-use socktrace_common::socket::{FAMILY_IPV4, FAMILY_IPV6, PROTO_TCP, SocketInfo, TcpState};
+use socktrace_common::socket::{
+    FAMILY_IPV4, FAMILY_IPV6, FAMILY_NETLINK, FAMILY_PACKET, FAMILY_UNIX, PROTO_MPTCP, PROTO_RAW,
+    PROTO_TCP, PROTO_UDP, PROTO_UDPLITE, SocketInfo, TcpState,
+};
 
 use super::Row;
 use crate::{
@@ -15,7 +18,7 @@ use crate::{
 };
 
 impl Row {
-    /// As the table takes it over: a full TCP socket. Others make no events.
+    /// As the table takes it over: a full socket.
     pub fn adopted(&self) -> Option<Adopted> {
         let found = &self.found;
         let state = match found.state {
@@ -23,10 +26,12 @@ impl Row {
             State::BoundInactive => TcpState::Close,
             State::Request => return None,
         };
-        if found.protocol != Protocol::Tcp || found.is_minisock() || found.cookie == 0 {
+        if found.is_minisock() || found.cookie == 0 {
             return None;
         }
-        let (lport, rport) = (found.local.port, found.remote.port);
+        let (family, proto) = numbers(found.protocol, found.family)?;
+        let port = |port: Option<u16>| port.filter(|_| found.protocol.has_ports());
+        let (lport, rport) = (port(found.local.port), port(found.remote.port));
         let holders = self.holders.iter();
         Some(Adopted {
             socket: SocketInfo {
@@ -35,12 +40,8 @@ impl Row {
                 raddr: octets(found.remote),
                 lport: lport.unwrap_or_default(),
                 rport: rport.unwrap_or_default(),
-                proto: PROTO_TCP,
-                family: match found.family? {
-                    Family::Ipv4 => FAMILY_IPV4,
-                    Family::Ipv6 => FAMILY_IPV6,
-                    Family::Unix | Family::Other => return None,
-                },
+                proto,
+                family,
                 state: state as u8,
                 netns: found.netns,
                 inode: found.inode,
@@ -50,6 +51,26 @@ impl Row {
                 .collect(),
             served: self.role == Role::Server,
         })
+    }
+}
+
+/// `AF_*` and `IPPROTO_*`, as the kernel side writes them.
+fn numbers(protocol: Protocol, family: Option<Family>) -> Option<(u8, u16)> {
+    let proto = match protocol {
+        Protocol::Unix => return Some((FAMILY_UNIX, 0)),
+        Protocol::Packet => return Some((FAMILY_PACKET, 0)),
+        Protocol::Netlink => return Some((FAMILY_NETLINK, 0)),
+        Protocol::Other => return None,
+        Protocol::Tcp => PROTO_TCP,
+        Protocol::Udp => PROTO_UDP,
+        Protocol::UdpLite => PROTO_UDPLITE,
+        Protocol::Mptcp => PROTO_MPTCP,
+        Protocol::Raw => PROTO_RAW,
+    };
+    match family? {
+        Family::Ipv4 => Some((FAMILY_IPV4, proto)),
+        Family::Ipv6 => Some((FAMILY_IPV6, proto)),
+        Family::Unix | Family::Other => None,
     }
 }
 

@@ -7,7 +7,6 @@ use aya::{
     maps::{HashMap, MapData, MapError, RingBuf},
     programs::{BtfTracePoint, CgroupAttachMode, CgroupSock, Program, ProgramError, TracePoint},
 };
-use caps::{CapSet, Capability};
 use socktrace_common::config::{Config, HAVE_COOKIE, HAVE_RELEASE};
 use zerocopy::IntoBytes as _;
 
@@ -75,13 +74,28 @@ pub struct Probes {
 impl Probes {
     /// Loads the object for `plan`, sets its filters and attaches what the plan needs.
     pub fn attach(plan: &Plan) -> Result<Self, AttachError> {
+        // The other programs are told before they are loaded whether `sock_release` will be there.
+        let expected = cgroup2().is_ok();
+        let probes = Self::attach_with(plan, expected)?;
+        let missing = |(hook, status): &(&Hook, Status)| {
+            hook.program == "sock_release" && *status != Status::Attached
+        };
+        if expected && probes.hooks.iter().any(missing) {
+            drop(probes);
+            return Self::attach_with(plan, false);
+        }
+        Ok(probes)
+    }
+
+    /// The same, where `released` says whether `sock_release` tells of ends.
+    fn attach_with(plan: &Plan, released: bool) -> Result<Self, AttachError> {
         let types = offsets::read()?;
         let mut helpers = types.helpers;
         if plan.mode == AttachMode::Classic {
             // Classic programs may not ask for cookies.
             helpers &= !HAVE_COOKIE;
         }
-        if cgroup2_may_be_had() {
+        if released {
             helpers |= HAVE_RELEASE;
         }
         let config = Config {
@@ -268,13 +282,6 @@ fn aya_log_level_debug() -> u8 {
 fn cgroup2() -> Result<File, HookError> {
     let root = cgroup2_root().ok_or(HookError::NoCgroup2)?;
     File::open(root).map_err(HookError::Cgroup2)
-}
-
-/// Will the kernel let programs be attached to the root of cgroup v2? Asked before they are
-/// loaded: the others have to know.
-fn cgroup2_may_be_had() -> bool {
-    let permitted = caps::has_cap(None, CapSet::Effective, Capability::CAP_NET_ADMIN);
-    cgroup2().is_ok() && permitted.unwrap_or(false)
 }
 
 /// Where cgroup v2 is mounted.

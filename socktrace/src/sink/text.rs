@@ -9,7 +9,7 @@ use anstyle::{AnsiColor, Style};
 
 use super::{Sink, Times};
 use crate::{
-    change::{Change, Endpoint, UnixName, What, state_word},
+    change::{Change, Endpoint, Protocol, UnixName, What, state_word},
     clock::Clock,
     endpoint::protocol_word,
     errno,
@@ -160,17 +160,22 @@ fn detail(change: &Change) -> String {
         Some(error) => errno::name(*error).into_owned(),
         None => "ok".to_owned(),
     };
+    let tcp = change.socket.protocol == Some(Protocol::Tcp);
     let text = match &change.what {
         What::Socket { .. } => change.value(Field::Type, &NO_CLOCK).to_string(),
         What::Bind { error } => failed(error),
         What::Listen { backlog, error } => format!("{}, backlog {backlog}", failed(error)),
         What::Connect { error, latency_ns } => match latency_ns {
             Some(ns) => format!("{} in {}", failed(error), duration(*ns)),
+            None if error.is_none() && !tcp && !change.socket.has_peer() => {
+                "disconnected".to_owned()
+            }
             None => failed(error),
         },
         What::Accept { queued_ns, .. } => match queued_ns {
             Some(ns) => format!("queued {}", duration(*ns)),
-            None => "queued before we looked".to_owned(),
+            None if tcp => "queued before we looked".to_owned(),
+            None => "ok".to_owned(),
         },
         What::State {
             old,

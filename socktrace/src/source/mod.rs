@@ -27,7 +27,7 @@ pub enum Item<'a> {
     Counters(Counters),
 }
 
-/// A TCP socket that a snapshot found.
+/// A socket that a snapshot found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Adopted {
     /// What the kernel says of it.

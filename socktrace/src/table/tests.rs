@@ -3,16 +3,16 @@
 use proptest::prelude::*;
 use socktrace_common::{
     event::{
-        AcceptEvent, CloseEvent, ConnectEvent, DestroyEvent, EventKind, ForkEvent, Header,
-        ProcessEvent, STATE_FIN_RECEIVED, SocketEvent, StateEvent,
+        AcceptEvent, CallEvent, CloseEvent, ConnectEvent, DestroyEvent, EventKind, ForkEvent,
+        Header, NameEvent, NameOf, ProcessEvent, STATE_FIN_RECEIVED, SocketEvent, StateEvent,
     },
-    socket::{FAMILY_IPV4, PROTO_TCP, SocketInfo, TcpState},
+    socket::{FAMILY_IPV4, FAMILY_UNIX, INODE_ID, PROTO_TCP, PROTO_UDP, SocketInfo, TcpState},
 };
 use zerocopy::FromZeros as _;
 
 use super::SocketTable;
 use crate::{
-    change::{Bytes, Change, Kind, Ownership, Reason, Role, What},
+    change::{Bytes, Change, Endpoint, Kind, Ownership, Reason, Role, UnixName, What},
     event::Event,
     source::Adopted,
 };
@@ -175,6 +175,156 @@ fn a_clients_life() {
         }
     );
     assert!(table.is_empty());
+}
+
+fn udp(state: TcpState, lport: u16, rport: u16) -> SocketInfo {
+    SocketInfo {
+        proto: PROTO_UDP,
+        state: state as u8,
+        raddr: if rport == 0 { [0; 16] } else { [9; 16] },
+        ..info(CLIENT, lport, rport)
+    }
+}
+
+fn connect(now: u64, socket: SocketInfo, ret: i32) -> Event {
+    Event::Connect(ConnectEvent {
+        header: header(EventKind::Connect, now, PROCESS),
+        socket,
+        fd: 3,
+        ret,
+        ..ConnectEvent::new_zeroed()
+    })
+}
+
+#[test]
+fn a_datagram_socket_tells_of_each_connect() {
+    use TcpState::{Close, Established};
+    let events = [
+        connect(10, udp(Established, 40_000, 53), 0),
+        connect(20, udp(Established, 40_000, 54), 0),
+        connect(30, udp(Close, 0, 0), 0),
+        Event::Destroy(DestroyEvent {
+            header: header(EventKind::Destroy, 40, 0),
+            socket: udp(Close, 0, 0),
+            error: 0,
+            pad: 0,
+        }),
+    ];
+    let mut table = SocketTable::default();
+    let changes = apply(&mut table, &events);
+    let remotes: Vec<_> = changes
+        .iter()
+        .map(|change| change.socket.remote.port)
+        .collect();
+    assert_eq!(remotes, [Some(53), Some(54), None, None]);
+    assert_eq!(changes[2].socket.local, Endpoint::default());
+    let ended = What::End {
+        lifetime_ns: None,
+        role: Role::Client,
+        reason: Reason::Closed,
+        bytes: None,
+    };
+    assert_eq!(changes[3].what, ended);
+    assert!(table.is_empty());
+}
+
+/// A Unix socket with inode 5, and with a cookie or without.
+fn unix(cookie: u64) -> SocketInfo {
+    SocketInfo {
+        id: if cookie == 0 { INODE_ID | 5 } else { cookie },
+        family: FAMILY_UNIX,
+        inode: 5,
+        ..SocketInfo::new_zeroed()
+    }
+}
+
+fn name(of: NameOf, text: &[u8]) -> Event {
+    let mut event = NameEvent::new_zeroed();
+    event.header = header(EventKind::Name, 20, PROCESS);
+    (event.socket, event.of) = (unix(0), of as u16);
+    event.length = u16::try_from(text.len()).unwrap();
+    event.name[..text.len()].copy_from_slice(text);
+    Event::Name(event)
+}
+
+#[test]
+fn a_socket_that_gets_its_cookie_late_stays_the_same() {
+    let born = Event::Socket(SocketEvent {
+        header: header(EventKind::Socket, 10, PROCESS),
+        socket: unix(0),
+        fd: 3,
+        socket_type: 1,
+    });
+    let end = Event::Destroy(DestroyEvent {
+        header: header(EventKind::Destroy, 40, 0),
+        socket: unix(77),
+        error: 0,
+        pad: 0,
+    });
+    let bound = Event::Bind(CallEvent {
+        header: header(EventKind::Bind, 20, PROCESS),
+        socket: unix(0),
+        fd: 3,
+        ..CallEvent::new_zeroed()
+    });
+    let mut table = SocketTable::default();
+    let changes = apply(
+        &mut table,
+        &[born, name(NameOf::Local, b"\0one"), bound, end],
+    );
+    let seen: Vec<_> = changes
+        .iter()
+        .map(|change| (change.what.kind(), change.socket.cookie))
+        .collect();
+    let expected = [
+        (Kind::Socket, None),
+        (Kind::Bind, None),
+        (Kind::End, Some(77)),
+    ];
+    assert_eq!(seen, expected);
+    let end = &changes[2];
+    assert_eq!(end.socket.owner.as_ref().unwrap().pid, PROCESS);
+    let abstract_name = UnixName::Abstract((*b"one").into());
+    assert_eq!(end.socket.local_name(), Some(&abstract_name));
+    assert!(matches!(
+        end.what,
+        What::End {
+            lifetime_ns: Some(30),
+            ..
+        }
+    ));
+    assert!(table.is_empty());
+    assert_eq!(table.holders.of(PROCESS).count(), 0);
+}
+
+#[test]
+fn a_name_that_was_not_got_is_in_one_row_only() {
+    let connected = SocketInfo {
+        state: TcpState::Established as u8,
+        ..unix(0)
+    };
+    let mut table = SocketTable::default();
+    let changes = apply(
+        &mut table,
+        &[
+            name(NameOf::Asked, b"nowhere\0"),
+            connect(10, unix(0), -2),
+            name(NameOf::Remote, b"there"),
+            connect(20, connected, 0),
+            connect(30, unix(0), 0),
+        ],
+    );
+    let remotes: Vec<_> = changes
+        .iter()
+        .map(|change| {
+            change
+                .socket
+                .remote_name()
+                .map(|name| name.text().into_owned())
+        })
+        .collect();
+    let text = |text: &str| Some(text.to_owned());
+    assert_eq!(remotes, [text("nowhere"), text("there"), None]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Life, Netns, Row, Trace};
+use crate::support::{Background, Dialogue, Life, Netns, Row, Trace, rows, socktrace};
 
 /// Beginning of the scripts.
 const DGRAM: &str =
@@ -460,4 +460,112 @@ say(n=ino(n), p=ino(p)); n.close(); p.close()
         .all("proto", "packet")
         .all("family", "other");
     packet.row("socket").expect("type", "raw");
+}
+
+#[test]
+fn without_cgroup_v2_or_the_right_to_it_the_last_close_tells_the_end() {
+    let unmounted = [
+        "unshare",
+        "--mount",
+        "sh",
+        "-c",
+        "umount -a -t cgroup2 && exec \"$@\"",
+        "sh",
+    ];
+    let unprivileged = [
+        "setpriv",
+        "--bounding-set=-net_admin,-sys_admin",
+        "--inh-caps=-net_admin,-sys_admin",
+    ];
+    for wrapper in [&unmounted[..], &unprivileged] {
+        let trace = Netns::new().trace_under(
+            wrapper,
+            &format!(
+                "{DGRAM}{}",
+                r"
+def ino(s): return os.fstat(s.fileno()).st_ino
+s = udp(); s.bind(('127.0.0.1', 0)); copy = s.dup(); say(s=ino(s), fd=s.fileno())
+s.close(); copy.close()
+left = udp(); say(left=ino(left)); os._exit(0)
+"
+            ),
+        );
+        assert!(trace.stderr.contains("sock_release"), "{}", trace.stderr);
+        let s = of_inode(&trace, "s");
+        s.expect("socket bind close:close close:close end")
+            .all("cookie", Value::Null);
+        s.rows[2].expect("holders_left", 1);
+        // Nobody saw it end, so nobody says that it did.
+        of_inode(&trace, "left").expect("socket close:exit");
+        assert!(trace.stderr.contains("still open: 1\n"), "{}", trace.stderr);
+    }
+}
+
+#[test]
+fn what_is_not_asked_for_is_dropped_in_the_kernel() {
+    let script =
+        "for _ in range(300): socket.socket().connect_ex(('127.0.0.1', 9)); socket.socketpair()";
+    let trace = Netns::new().trace_with(&["--proto", "udp"], script);
+    let ledger = trace
+        .stderr
+        .lines()
+        .find_map(|line| line.split_once("emitted "));
+    let emitted = ledger.and_then(|(_, rest)| rest.split(' ').next()?.parse::<u64>().ok());
+    // A process, its exec and its exit.
+    assert!(
+        emitted.is_some_and(|emitted| emitted < 20),
+        "{}",
+        trace.stderr
+    );
+    assert!(trace.rows.is_empty(), "{:?}", trace.rows);
+}
+
+#[test]
+fn sockets_that_were_open_first() {
+    let netns = Netns::new();
+    let mut command = netns.command("python3");
+    command.args([
+        "-c",
+        r"
+import os, socket, struct, sys
+def cookie(s): return struct.unpack('=Q', s.getsockopt(socket.SOL_SOCKET, 57, 8))[0]
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.bind(('127.0.0.1', 0))
+x = socket.socket(socket.AF_UNIX); x.bind('\0socktrace-older'); x.listen()
+print('pid', os.getpid(), flush=True)
+if not sys.stdin.readline(): os._exit(0)
+print('cookies', cookie(u), cookie(x), flush=True)
+u.close(); x.close(); print('done', flush=True)
+sys.stdin.readline()
+",
+    ]);
+    let mut older = Dialogue::start(command);
+    let pid = older.hear("pid");
+    let mut tracer = std::process::Command::new(socktrace());
+    tracer.args(["trace", "-o", "json", "--proto", "udp,unix", "-p", &pid]);
+    let tracer = Background::start(tracer, "Ctrl-C");
+    older.say("go");
+    let told = older.hear("cookies");
+    older.hear("done");
+    older.say("end");
+    let (json, _) = tracer.stop();
+    let rows = rows(&json);
+    for (cookie, role) in told.split(' ').zip(["unknown", "listener"]) {
+        let cookie: i64 = cookie.parse().unwrap();
+        let its: Vec<_> = rows
+            .iter()
+            .filter(|row| row.number("cookie") == Some(cookie))
+            .collect();
+        Life { rows: its.clone() }.expect("close:close end");
+        for row in its {
+            row.expect("owner", "adopted")
+                .expect("pid", pid.parse::<i64>().unwrap());
+        }
+        let end = rows
+            .iter()
+            .find(|row| row.number("cookie") == Some(cookie) && row.text("event") == Some("end"));
+        end.unwrap()
+            .expect("role", role)
+            .expect("reason", "closed")
+            .expect_null("lifetime_us");
+    }
 }
