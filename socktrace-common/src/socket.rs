@@ -6,7 +6,8 @@ use crate::wire;
 /// cookie yet and the program was not allowed to make it do so. They are unique within a run.
 pub const SYNTHETIC_ID: u64 = 1 << 63;
 /// Identities at or above this are an inode number of sockfs and nothing else: of sockets other
-/// than TCP, until somebody makes the kernel give them a cookie. Unique among open sockets.
+/// than TCP, until somebody makes the kernel give them a cookie, and of MPTCP always. Unique among
+/// open sockets.
 pub const INODE_ID: u64 = SYNTHETIC_ID | 1 << 62;
 
 /// `AF_UNIX`.

@@ -94,9 +94,14 @@ unsafe fn try_release(context: &SockContext, sk: Sock) -> Outcome {
         if kind.protocol == Protocol::Tcp || !filter::protocol(kind.protocol) {
             return Outcome::Filtered;
         }
-        let id = bpf_get_socket_cookie(context.sock.cast());
+        let inode = sock::inode_identity(sk);
+        let id = if kind.protocol == Protocol::Mptcp {
+            inode
+        } else {
+            bpf_get_socket_cookie(context.sock.cast())
+        };
         // Both: it may have had no cookie when it was followed.
-        let followed = filter::forget(id) | filter::forget(sock::inode_identity(sk));
+        let followed = filter::forget(id) | filter::forget(inode);
         if !followed || !filter::kind(EventKind::Destroy) {
             return Outcome::Filtered;
         }

@@ -8,6 +8,7 @@ use aya_ebpf::{
 use socktrace_common::{
     counters::Outcome,
     event::{EventKind, SocketEvent},
+    socket::PROTO_MPTCP,
 };
 
 use super::{
@@ -25,8 +26,14 @@ use crate::{
 /// Attached to the root of cgroup v2, if there is one.
 #[cgroup_sock(sock_create)]
 fn sock_create(context: SockContext) -> i32 {
-    // SAFETY: the context is what this helper takes in a program of this type.
-    _ = unsafe { bpf_get_socket_cookie(context.sock.cast()) };
+    // SAFETY: the verifier knows the context's fields, and the context is what this helper takes
+    // in a program of this type.
+    unsafe {
+        // The children of an MPTCP listener would all have its cookie.
+        if (*context.sock).protocol != u32::from(PROTO_MPTCP) {
+            _ = bpf_get_socket_cookie(context.sock.cast());
+        }
+    }
     // Anything else would refuse the socket.
     1
 }

@@ -137,7 +137,9 @@ pub(crate) unsafe fn identity_probed(sk: Sock) -> u64 {
 ///
 /// Only TCP sockets get a cookie on their way. Others have one where `cgroup/sock_create` gave it
 /// or somebody asked; before that they are known by their inode number, which outlives no socket
-/// here: what is told of them has a file.
+/// here: what is told of them has a file. MPTCP sockets always are: one that comes out of a
+/// listener has the listener's cookie if that had one, as `mptcp_sk_clone_init()`
+/// (net/mptcp/protocol.c) copies it.
 #[inline(always)]
 pub(crate) unsafe fn identity_any(sk: Sock, protocol: Protocol) -> u64 {
     // SAFETY: `Probed` takes any address.
@@ -146,7 +148,7 @@ pub(crate) unsafe fn identity_any(sk: Sock, protocol: Protocol) -> u64 {
             return identity_probed(sk);
         }
         let cookie: u64 = Probed::read(sk, offset!(sock_cookie));
-        if cookie != 0 {
+        if cookie != 0 && protocol != Protocol::Mptcp {
             return cookie;
         }
         inode_identity(sk)

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use socktrace_common::socket::{
-    FAMILY_IPV4, FAMILY_IPV6, FAMILY_NETLINK, FAMILY_PACKET, FAMILY_UNIX, PROTO_MPTCP, PROTO_RAW,
-    PROTO_TCP, PROTO_UDP, PROTO_UDPLITE, SocketInfo, TcpState,
+    FAMILY_IPV4, FAMILY_IPV6, FAMILY_NETLINK, FAMILY_PACKET, FAMILY_UNIX, INODE_ID, PROTO_MPTCP,
+    PROTO_RAW, PROTO_TCP, PROTO_UDP, PROTO_UDPLITE, SocketInfo, TcpState,
 };
 
 use super::Row;
@@ -35,7 +35,12 @@ impl Row {
         let holders = self.holders.iter();
         Some(Adopted {
             socket: SocketInfo {
-                id: found.cookie,
+                // An MPTCP socket may have the cookie of its listener.
+                id: match (found.protocol, found.inode) {
+                    (Protocol::Mptcp, 0) => return None,
+                    (Protocol::Mptcp, inode) => INODE_ID | u64::from(inode),
+                    _ => found.cookie,
+                },
                 laddr: octets(found.local),
                 raddr: octets(found.remote),
                 lport: lport.unwrap_or_default(),

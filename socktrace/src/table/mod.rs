@@ -21,7 +21,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use socktrace_common::{
     event::Header,
-    socket::{INODE_ID, SYNTHETIC_ID, SocketInfo},
+    socket::{INODE_ID, Protocol, SYNTHETIC_ID, SocketInfo},
 };
 
 use self::{
@@ -99,7 +99,9 @@ impl SocketTable {
     /// A socket that had no cookie was known by its inode; now somebody has asked for one.
     fn rename(&mut self, info: &SocketInfo) {
         let before = INODE_ID | u64::from(info.inode);
-        if info.inode == 0 || info.id >= SYNTHETIC_ID {
+        // An MPTCP socket's first subflow is TCP and has the same inode.
+        let tcp = Protocol::of(info.family, info.proto) == Protocol::Tcp;
+        if tcp || info.inode == 0 || info.id >= SYNTHETIC_ID {
             return;
         }
         if let Some(socket) = self.sockets.remove(&before) {

@@ -298,8 +298,7 @@ c.close(); a.close(); l.close()
     client
         .row("connect")
         .expect("raddr", path)
-        .expect_null("laddr")
-        .expect_null("cookie");
+        .expect_null("laddr");
     // Somebody asked for a cookie, and the socket is still the same.
     let end = client.row("end");
     end.expect("cookie", trace.said("cookie"))
@@ -492,8 +491,7 @@ left = udp(); say(left=ino(left)); os._exit(0)
         );
         assert!(trace.stderr.contains("sock_release"), "{}", trace.stderr);
         let s = of_inode(&trace, "s");
-        s.expect("socket bind close:close close:close end")
-            .all("cookie", Value::Null);
+        s.expect("socket bind close:close close:close end");
         s.rows[2].expect("holders_left", 1);
         // Nobody saw it end, so nobody says that it did.
         of_inode(&trace, "left").expect("socket close:exit");
@@ -568,4 +566,52 @@ sys.stdin.readline()
             .expect("reason", "closed")
             .expect_null("lifetime_us");
     }
+}
+
+#[test]
+fn an_mptcp_connection_beside_its_subflows() {
+    let trace = Netns::new().trace(
+        r"
+l = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262); l.bind(('127.0.0.1', 0)); l.listen(4)
+c = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262); c.connect(l.getsockname()); a, _ = l.accept()
+def ino(s): return os.fstat(s.fileno()).st_ino
+say(l=ino(l), c=ino(c), a=ino(a), port=l.getsockname()[1], pid=os.getpid())
+c.close(); a.recv(1); a.close(); l.close()
+",
+    );
+    // The first subflow has the same inode.
+    let of_mptcp = |name: &str| {
+        let mut life = of_inode(&trace, name);
+        life.rows.retain(|row| row.text("proto") == Some("mptcp"));
+        life
+    };
+    let listener = of_mptcp("l");
+    listener
+        .expect("socket bind listen close:close end")
+        .all("proto", "mptcp");
+    listener.row("end").expect("role", "listener");
+    let client = of_mptcp("c");
+    client
+        .expect("socket connect close:close end")
+        .all("pid", trace.said("pid"));
+    client
+        .row("connect")
+        .expect("rport", trace.said("port"))
+        .expect("raddr", "127.0.0.1");
+    client.row("end").expect("role", "client");
+    // It had no cookie when it was accepted, unlike what socket() makes.
+    let server = of_mptcp("a");
+    server
+        .row("end")
+        .expect("role", "server")
+        .expect("owner", "exact");
+    // Their subflows have states.
+    let subflows = trace.of("state");
+    assert!(subflows.iter().all(|row| row.text("proto") == Some("tcp")));
+    assert!(
+        subflows
+            .iter()
+            .any(|row| row.text("new") == Some("established")),
+        "{subflows:?}"
+    );
 }
