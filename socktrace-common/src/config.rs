@@ -24,6 +24,9 @@ pub const HAVE_PT_REGS: u32 = 64;
 /// [`Config::flags`]: the tracepoint `io_uring_complete` hands over the completion as a struct
 /// (6.13); before, its parts.
 pub const URING_CQE: u32 = 128;
+/// [`Config::flags`]: `cgroup/sock_release` tells when sockets over IPv4 and IPv6 end (5.9, and
+/// cgroup v2 is there). Without it their last `close()` does.
+pub const HAVE_RELEASE: u32 = 256;
 
 /// Words of 64 ports for one side in the map `PORTS`: 65,536 bits. Local ports come first, remote
 /// ports follow.
@@ -42,9 +45,13 @@ wire! {
         pub wakeup_bytes: u32,
         /// Number of `connect()` on this architecture.
         pub connect_syscall: u32,
+        /// Bits of [`Protocol`](crate::socket::Protocol) that are wanted.
+        pub protocols: u32,
         /// Inode number of the pid namespace that we number processes by; 0 for the initial one.
         /// Numbers of processes are all in that namespace, and 0 is one that is not in it.
         pub pid_namespace: u32,
+        /// Keeps the size a multiple of 8.
+        pub pad: u32,
     }
 
     /// Where the running kernel keeps what is read, in bytes from the start of the struct that
@@ -141,7 +148,12 @@ wire! {
         pub uring_nodes_count: u32,
         /// `struct io_rsrc_node.file_ptr`.
         pub uring_node_file: u32,
-        /// Keeps the size a multiple of 8.
-        pub pad: u32,
+        /// The fourth argument of the running system call in `struct pt_regs`.
+        pub regs_fourth: u32,
+        /// Absent, like the others of Unix sockets, where these are a module.
+        pub unix_addr: u32,
+        pub unix_peer: u32,
+        pub unix_address_len: u32,
+        pub unix_address_name: u32,
     }
 }

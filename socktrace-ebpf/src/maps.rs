@@ -95,7 +95,8 @@ pub(crate) struct Closing {
     pub(crate) socket: SocketInfo,
     pub(crate) references_left: i64,
     pub(crate) fd: i32,
-    pub(crate) pad: u32,
+    /// Not 0: nothing else tells of the socket's end if this is its last reference.
+    pub(crate) ends: u32,
 }
 
 // SAFETY: both structs are integers only, for which all zeroes is a value.

@@ -4,11 +4,12 @@ use std::{borrow::Cow, fmt, net::IpAddr};
 
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
-use socktrace_common::event::EventKind;
+use socktrace_common::{event::EventKind, socket::TcpState};
 
 use crate::{
-    change::{Change, Kind, What, state_word},
+    change::{Change, Endpoint, Kind, UnixName, What, state_word},
     clock::Clock,
+    endpoint::protocol_word,
     errno,
 };
 
@@ -225,11 +226,11 @@ impl Change {
             Field::Cookie => number(socket.cookie),
             Field::Inode => number(socket.inode),
             Field::Netns => number(socket.netns),
-            Field::Proto => word(socket.family.map(|_| "tcp")),
+            Field::Proto => word(socket.protocol.map(protocol_word)),
             Field::Family => word(socket.family.map(crate::change::Family::word)),
-            Field::Laddr => socket.local.address.map_or(Value::Null, Value::Address),
+            Field::Laddr => place(socket.local, socket.local_name()),
             Field::Lport => number(socket.local.port),
-            Field::Raddr => socket.remote.address.map_or(Value::Null, Value::Address),
+            Field::Raddr => place(socket.remote, socket.remote_name()),
             Field::Rport => number(socket.remote.port),
             Field::Pid => number(owner.map(|process| process.pid)),
             Field::Tid => number(self.tid),
@@ -283,14 +284,22 @@ impl What {
             (Self::End { bytes, .. }, Field::TxBytes) => number(bytes.map(|bytes| bytes.sent)),
             (Self::End { bytes, .. }, Field::RxBytes) => number(bytes.map(|bytes| bytes.received)),
             (Self::Snapshot { learned, .. }, Field::Learned) => Value::Word(learned.word()),
-            (Self::Snapshot { old, .. }, Field::Old) => Value::Word(state_word(*old)),
-            (Self::Snapshot { new, .. }, Field::New) => Value::Word(state_word(*new)),
+            (Self::Snapshot { old, .. }, Field::Old) => state(*old),
+            (Self::Snapshot { new, .. }, Field::New) => state(*new),
             (Self::Snapshot { age_ns, .. }, Field::AgeSeconds) => seconds(*age_ns),
             (Self::Snapshot { in_state_ns, .. }, Field::StateSeconds) => seconds(*in_state_ns),
             (Self::Lost { count, .. }, Field::Count) => Value::Number(*count),
             (Self::Lost { place, .. }, Field::Where) => Value::Word(place.word()),
             _ => Value::Null,
         }
+    }
+}
+
+/// An address, or what stands for it with Unix sockets.
+fn place(endpoint: Endpoint, name: Option<&UnixName>) -> Value<'_> {
+    match name {
+        Some(name) => Value::Text(name.text()),
+        None => endpoint.address.map_or(Value::Null, Value::Address),
     }
 }
 
@@ -304,6 +313,10 @@ fn word(word: Option<&'static str>) -> Value<'static> {
 
 fn text<'a>(text: Option<impl Into<Cow<'a, str>>>) -> Value<'a> {
     text.map_or(Value::Null, |text| Value::Text(text.into()))
+}
+
+fn state(state: Option<TcpState>) -> Value<'static> {
+    word(state.map(state_word))
 }
 
 fn micros(ns: Option<u64>) -> Value<'static> {

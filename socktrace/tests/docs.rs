@@ -126,7 +126,11 @@ fn every_event_has_an_example_with_its_keys() {
 
 #[test]
 fn every_word_that_a_row_can_hold_is_described() {
-    use socktrace::change::{By, Ownership, Place, Reason, Role};
+    use socktrace::{
+        change::{By, Ownership, Place, Reason, Role},
+        endpoint::{Family, Protocol, protocol_word},
+    };
+
     let events = document("docs/events.md");
     let described = |name: &str, words: &[&str]| {
         let text = section(&events, name);
@@ -152,7 +156,13 @@ fn every_word_that_a_row_can_hold_is_described() {
     let places = [Place::Ring(0), Place::Map, Place::Recursion, Place::Decode];
     described("`lost`", &places.map(Place::word));
     let owners = [Ownership::Exact, Ownership::Adopted, Ownership::Unknown];
-    described("Keys that every row has", &owners.map(Ownership::word));
+    let common = "Keys that every row has";
+    described(common, &owners.map(Ownership::word));
+    let events = Protocol::ALL.iter().filter(|it| **it != Protocol::Pipe);
+    let protocols: Vec<_> = events.map(|it| protocol_word(*it)).collect();
+    described(common, &protocols);
+    let families = [Family::Ipv4, Family::Ipv6, Family::Unix, Family::Other];
+    described(common, &families.map(Family::word));
 }
 
 #[test]

@@ -24,7 +24,7 @@ use socktrace::{
     source::recording::{Reader, RecordingError},
 };
 
-const RECORDINGS: [&str; 4] = ["echo", "refused", "holders", "hostile"];
+const RECORDINGS: [&str; 5] = ["echo", "refused", "holders", "hostile", "families"];
 
 /// What people read, and the options that ask for it.
 const TABLES: [(&str, &[&str]); 6] = [
@@ -60,6 +60,27 @@ fn descriptors_that_go_by_fork_dup_exec_and_exit_are_shown_as_they_were() {
 #[test]
 fn hostile_names_are_shown_as_they_were() {
     golden("hostile");
+}
+
+#[test]
+fn sockets_that_are_not_tcp_are_shown_as_they_were() {
+    golden("families");
+}
+
+#[test]
+fn a_recording_shows_all_its_protocols_unless_some_are_asked_for() {
+    let protocols = |options: &[&str]| {
+        let mut all = options.to_vec();
+        all.extend(["-o", "csv", "--fields", "proto"]);
+        let text = stdout(&replay("families", &all));
+        let words: BTreeSet<_> = text.lines().skip(1).map(str::to_owned).collect();
+        words.into_iter().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(protocols(&[]), "netlink udp unix");
+    assert_eq!(protocols(&["--proto", "udp"]), "udp");
+    assert_eq!(protocols(&["--proto", "unix,netlink"]), "netlink unix");
+    assert_eq!(protocols(&["--life"]), "");
+    assert_eq!(protocols(&["--life", "--proto", "all"]), "udp unix");
 }
 
 #[test]

@@ -7,13 +7,13 @@ use socktrace_common::{
 };
 
 use super::{
-    returned,
+    name, returned,
     subject::{Subject, caller},
 };
 use crate::{
     emit::{emit, run},
-    filter,
     kernel::{
+        Probed,
         file::{self, SocketFile},
         sock, task,
     },
@@ -40,8 +40,10 @@ fn try_accept(context: &TracePointContext) -> Outcome {
 /// Identity of a listener, 0 if it is not known.
 #[inline(always)]
 pub(super) fn identity(listener: Option<SocketFile>) -> u64 {
-    // SAFETY: the listener is an open file's socket.
-    listener.map_or(0, |file| unsafe { sock::identity_probed(file.sk) })
+    // SAFETY: `Probed` takes any address, and the listener is an open file's socket.
+    listener.map_or(0, |file| unsafe {
+        sock::identity_any(file.sk, sock::kind::<Probed>(file.sk).protocol)
+    })
 }
 
 /// The running process has accepted the socket.
@@ -53,10 +55,11 @@ pub(super) fn accepted(
     listener: u64,
     fd: i32,
 ) -> Outcome {
-    if filter::follow(socket.id).is_err() {
+    if socket.follow().is_err() {
         return Outcome::LostMap;
     }
     announce(context, tgid);
+    name::local(context, socket);
     // SAFETY: every field of the record is written.
     unsafe {
         emit(EventKind::Accept, context, |record: *mut AcceptEvent| {

@@ -12,12 +12,12 @@ use socktrace_common::{
 };
 
 use super::{
+    destroy::destroyed_by_close,
     entered,
     subject::{Subject, caller},
 };
 use crate::{
     emit::{emit, run},
-    filter,
     kernel::{file, task},
     process::{announce, known},
 };
@@ -52,14 +52,22 @@ fn try_close(context: &TracePointContext, fd: i32, by: ClosedBy) -> Outcome {
         return Outcome::Filtered;
     };
     // One that was open before us is met here first, and its end is still to come.
-    if filter::follow(socket.id).is_err() {
+    if socket.follow().is_err() {
         return Outcome::LostMap;
     }
     let left = socket.file.references_left();
-    closed(context, tgid, fd, by, left, |out| {
+    let describe = |out| {
         // SAFETY: `out` is part of the record.
         unsafe { socket.describe(out) }
-    })
+    };
+    let outcome = closed(context, tgid, fd, by, left, describe);
+    if left == 0 && socket.ends_by_close() {
+        let error = socket.error();
+        run(EventKind::Destroy, || {
+            destroyed_by_close(context, error, describe)
+        });
+    }
+    outcome
 }
 
 /// The running process lets go of the socket that `describe` writes.

@@ -10,12 +10,11 @@ use socktrace_common::{
 };
 
 use super::{
-    returned,
+    name, returned,
     subject::{Subject, caller},
 };
 use crate::{
     emit::{emit, run},
-    filter,
     kernel::task,
     process::announce,
 };
@@ -56,10 +55,15 @@ pub(super) fn connected(
     ret: i32,
     target: Option<(u64, u64)>,
 ) -> Outcome {
-    if filter::follow(socket.id).is_err() {
+    if socket.follow().is_err() {
         return Outcome::LostMap;
     }
     announce(context, tgid);
+    if ret == 0 {
+        name::remote(context, socket);
+    } else {
+        name::asked(context, socket, target);
+    }
     // SAFETY: every field of the record is written.
     unsafe {
         emit(EventKind::Connect, context, |record: *mut ConnectEvent| {

@@ -4,6 +4,8 @@ mod subject;
 
 mod process;
 
+mod name;
+
 mod socket;
 
 mod bind;

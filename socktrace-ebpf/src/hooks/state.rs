@@ -16,7 +16,7 @@ use crate::{
     filter,
     kernel::{
         Probed, Typed, pid,
-        sock::{self, Sock, SockMemory},
+        sock::{self, Kind, Sock, SockMemory},
         task,
     },
     process::announce,
@@ -80,7 +80,7 @@ unsafe fn try_state<M: SockMemory>(
         }
         // Asked for first: whoever looks at this socket later finds its cookie.
         let id = M::identity(sk);
-        let at = sock::endpoint::<M>(sk);
+        let at = sock::endpoint::<M>(sk, Kind::tcp::<M>(sk));
         let by_caller = old == CLOSE && (new == SYN_SENT || new == LISTEN);
         if filter::by_process() {
             let wanted = if by_caller {
@@ -97,7 +97,7 @@ unsafe fn try_state<M: SockMemory>(
         if filter::by_process() && old == LISTEN && new == CLOSE {
             filter::unlisten(sock::netns::<M>(sk), at.lport);
         }
-        if !filter::endpoint(at.family, at.lport, at.rport) {
+        if !filter::endpoint(&at) {
             return Outcome::Filtered;
         }
         if (by_caller || new == SYN_RECV) && filter::follow(id).is_err() {

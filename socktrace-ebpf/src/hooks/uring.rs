@@ -7,19 +7,20 @@ use aya_ebpf::{EbpfContext, macros::btf_tracepoint, programs::BtfTracePointConte
 use socktrace_common::{
     counters::Outcome,
     event::{ClosedBy, EventKind},
+    socket::{Protocol, SocketInfo},
 };
 
 use super::{
     accept::{accepted, identity},
-    bind::called,
+    bind::{Call, called},
     close::closed,
     connect::connected,
+    destroy::destroyed_by_close,
     socket::created,
     subject::{Subject, caller},
 };
 use crate::{
     emit::run,
-    filter,
     kernel::{
         file,
         uring::{ACCEPT, BIND, CLOSE, CONNECT, Completion, LISTEN, Request, Ring, SOCKET},
@@ -76,16 +77,30 @@ fn remember_close(context: &impl EbpfContext, request: Request) {
         return;
     };
     let references_left = socket.file.references_left();
+    let ends = references_left == 0 && socket.ends_by_close();
+    let describe = |out| {
+        // SAFETY: `out` is part of a record.
+        unsafe { socket.describe(out) }
+    };
     if request.may_be_silent() {
         run(EventKind::Close, || {
-            if filter::follow(socket.id).is_err() {
+            if socket.follow().is_err() {
                 return Outcome::LostMap;
             }
-            closed(context, tgid, fd, ClosedBy::Close, references_left, |out| {
-                // SAFETY: `out` is part of the record.
-                unsafe { socket.describe(out) }
-            })
+            closed(
+                context,
+                tgid,
+                fd,
+                ClosedBy::Close,
+                references_left,
+                describe,
+            )
         });
+        if ends {
+            run(EventKind::Destroy, || {
+                destroyed_by_close(context, socket.error(), describe)
+            });
+        }
         return;
     }
     let mut closing = Closing {
@@ -93,13 +108,13 @@ fn remember_close(context: &impl EbpfContext, request: Request) {
         socket: unsafe { core::mem::zeroed() },
         references_left,
         fd,
-        pad: 0,
+        ends: u32::from(ends),
     };
     // SAFETY: `closing` is ours.
     unsafe { socket.describe(&raw mut closing.socket) };
     let full = CLOSING.insert(request.address(), &closing, 0).is_err();
     // One that was open before us is met here first, and its end is still to come.
-    if full || filter::follow(socket.id).is_err() {
+    if full || socket.follow().is_err() {
         run(EventKind::Close, || Outcome::LostMap);
     }
 }
@@ -121,7 +136,7 @@ fn io_uring_complete(context: BtfTracePointContext) -> i32 {
             let slot = request.command(offset!(uring_socket_slot));
             try_socket(&context, ring, slot, result)
         }),
-        CONNECT if result < 0 && result != -ECANCELED => run(EventKind::Connect, || {
+        CONNECT if result != -ECANCELED => run(EventKind::Connect, || {
             try_connect(&context, request, result)
         }),
         BIND => run(EventKind::Bind, || {
@@ -204,8 +219,8 @@ fn try_socket(context: &impl EbpfContext, ring: Ring, slot: u32, result: i32) ->
     }
 }
 
-/// A connect that succeeds is told by its states; so are most failures, but not those before
-/// `SYN_SENT`.
+/// A connect of TCP that succeeds is told by its states; so are most failures, but not those
+/// before `SYN_SENT`.
 #[inline(always)]
 fn try_connect(context: &impl EbpfContext, request: Request, result: i32) -> Outcome {
     let (Some(tgid), Some(socket)) = (
@@ -214,6 +229,9 @@ fn try_connect(context: &impl EbpfContext, request: Request, result: i32) -> Out
     ) else {
         return Outcome::Filtered;
     };
+    if result >= 0 && socket.at.kind.protocol == Protocol::Tcp {
+        return Outcome::Filtered;
+    }
     let target = (
         request.command(offset!(uring_connect_addr)),
         u64::from(request.command::<u32>(offset!(uring_connect_length))),
@@ -230,7 +248,16 @@ fn try_call(
     backlog: i32,
 ) -> Outcome {
     match (caller(kind), request.socket().and_then(Subject::of)) {
-        (Some(tgid), Some(socket)) => called(context, kind, tgid, &socket, -1, result, backlog),
+        (Some(tgid), Some(socket)) => {
+            let call = Call {
+                kind,
+                fd: -1,
+                ret: result,
+                backlog,
+                target: None,
+            };
+            called(context, tgid, &socket, &call)
+        }
         _ => Outcome::Filtered,
     }
 }
@@ -243,15 +270,23 @@ fn try_close(context: &impl EbpfContext, request: Request, result: i32) {
     let Some(closing) = (unsafe { CLOSING.get(key) }) else {
         return;
     };
-    run(EventKind::Close, || match caller(EventKind::Close) {
-        Some(tgid) if result == 0 => {
+    let tgid = caller(EventKind::Close).filter(|_| result == 0);
+    let describe = |out: *mut SocketInfo| {
+        // SAFETY: `out` is part of a record.
+        unsafe { out.write(closing.socket) }
+    };
+    run(EventKind::Close, || match tgid {
+        Some(tgid) => {
             let (fd, left) = (closing.fd, closing.references_left);
-            closed(context, tgid, fd, ClosedBy::Close, left, |out| {
-                // SAFETY: `out` is part of the record.
-                unsafe { out.write(closing.socket) }
-            })
+            closed(context, tgid, fd, ClosedBy::Close, left, describe)
         }
-        _ => Outcome::Filtered,
+        None => Outcome::Filtered,
     });
+    if tgid.is_some() && closing.ends != 0 {
+        // By now its `sk_err` is gone with it.
+        run(EventKind::Destroy, || {
+            destroyed_by_close(context, 0, describe)
+        });
+    }
     _ = CLOSING.remove(key);
 }

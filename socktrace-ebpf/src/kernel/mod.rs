@@ -4,6 +4,7 @@ pub(crate) mod file;
 pub(crate) mod pid;
 pub(crate) mod sock;
 pub(crate) mod task;
+pub(crate) mod unix;
 pub(crate) mod uring;
 
 use aya_ebpf::helpers::bpf_probe_read_kernel;

@@ -92,6 +92,13 @@ pub(crate) fn argument(index: usize) -> Option<u64> {
     registers().map(|regs| unsafe { Typed::read(regs, offset!(regs_args[index])) })
 }
 
+/// The fourth argument of the running system call.
+#[inline(always)]
+pub(crate) fn fourth_argument() -> Option<u64> {
+    // SAFETY: the verifier knows the registers' type.
+    registers().map(|regs| unsafe { Typed::read(regs, offset!(regs_fourth)) })
+}
+
 /// The descriptor that a running `connect()` names, -1 where another call or none runs.
 #[inline(always)]
 pub(crate) fn connecting_fd() -> i32 {

@@ -2,6 +2,7 @@
 
 #![allow(missing_docs, reason = "a flattened group has its help in its members")]
 
+pub mod protocol;
 mod sockets;
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
@@ -10,7 +11,7 @@ use clap::{ArgAction, Args, ColorChoice, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use socktrace_common::socket::TcpState;
 
-pub use self::sockets::{OpenProto, Sockets, SocketsFormat};
+pub use self::sockets::{Sockets, SocketsFormat};
 use crate::{
     change::{Kind, state_word},
     field::Field,
@@ -20,7 +21,7 @@ use crate::{
     table::MOST_SOCKETS,
 };
 
-/// Follows every TCP socket on a Linux machine from birth to death with eBPF
+/// Follows every socket on a Linux machine from birth to death with eBPF
 ///
 /// Rows go to standard output; messages and the summary go to standard error.
 #[derive(Debug, Parser)]
@@ -210,6 +211,15 @@ pub struct KernelSelection {
     /// Only IPv6
     #[arg(short = '6', long = "ipv6")]
     pub ipv6: bool,
+    /// Only these protocols, or all. Without it: of `life` tcp, of a recording all, else what runs
+    /// over IPv4 and IPv6 (tcp, udp, udplite, mptcp, raw)
+    #[arg(
+        long = "proto",
+        value_name = "PROTO",
+        value_delimiter = ',',
+        value_parser = protocol::parser()
+    )]
+    pub protocols: Vec<protocol::Choice>,
 }
 
 /// All filters.
@@ -227,25 +237,10 @@ pub struct Selection {
     /// Only this network namespace: its inode number, its name (`ip netns`) or a path
     #[arg(long = "netns", value_name = "NETNS", value_delimiter = ',')]
     pub netns: Vec<String>,
-    /// Only this protocol
-    #[arg(
-        long = "proto",
-        value_name = "PROTO",
-        value_delimiter = ',',
-        value_enum
-    )]
-    pub protos: Vec<Proto>,
     /// Only rows for which this holds: a field, one of == != >= > <= < ~ (a regular expression), a
     /// value; may be repeated
     #[arg(long = "filter", value_name = "CONDITION")]
     pub conditions: Vec<Condition>,
-}
-
-/// Protocols that are followed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Proto {
-    /// TCP
-    Tcp,
 }
 
 /// How rows look.

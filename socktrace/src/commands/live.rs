@@ -122,7 +122,7 @@ impl Listening<'_> {
         tokio::pin!(timeout);
         match &mut child {
             Some(child) => child.release(),
-            None => tell("following TCP sockets; Ctrl-C ends with a summary"),
+            None => tell("following sockets; Ctrl-C ends with a summary"),
         }
         let mut stopping = false;
         while !stopping && !self.pipeline.is_full() {

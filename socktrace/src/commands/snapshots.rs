@@ -65,6 +65,13 @@ impl Sighting {
             waits_at: row.waits_at(),
         })
     }
+
+    /// Does nobody hold it but we? The kernel side does not tell of ours either.
+    fn is_ours(&self) -> bool {
+        let own = std::process::id();
+        let holders = &self.adopted.holders;
+        !holders.is_empty() && holders.iter().all(|&(pid, _)| pid == own)
+    }
 }
 
 /// What to do next.
@@ -79,7 +86,7 @@ impl Snapshots {
     /// For a run that follows `plan`; `every` so often after the first.
     pub(super) fn new(probes: &Probes, plan: &Plan, every: Option<Duration>) -> Self {
         let want = Want {
-            protocols: vec![Protocol::Tcp],
+            protocols: followed_protocols(plan),
             // As the kernel side drops what else happens there.
             local_ports: plan.local_ports.clone(),
             remote_ports: plan.remote_ports.clone(),
@@ -183,7 +190,7 @@ impl Snapshots {
         }
         let pids = plan.pids.is_some().then(|| probes.followed());
         let wanted = Followed::new(pids.as_ref(), &taken.rows);
-        for row in &taken.rows {
+        for row in taken.rows.iter().filter(|row| !row.is_ours()) {
             let adopted = &row.adopted;
             let known = pipeline.table().contains(adopted.socket.id);
             if !known && !wanted.has(row) {
@@ -202,6 +209,12 @@ impl Snapshots {
         let whole = notes.is_empty();
         pipeline.take(&Item::SnapshotEnds { whole })
     }
+}
+
+fn followed_protocols(plan: &Plan) -> Vec<Protocol> {
+    let mut all = Protocol::ALL.to_vec();
+    all.retain(|protocol| plan.protocols & protocol.bit() != 0);
+    all
 }
 
 /// Which sockets belong to the followed processes.

@@ -37,7 +37,7 @@ pub(super) fn sockets(args: &Sockets) -> Result<u8, Failure> {
 }
 
 fn want(args: &Sockets) -> Result<Want, Failure> {
-    let mut protocols: Vec<Protocol> = args.protos.iter().map(|&proto| proto.into()).collect();
+    let mut protocols = args.protos.clone();
     let letters = [
         (args.tcp, Protocol::Tcp),
         (args.udp, Protocol::Udp),

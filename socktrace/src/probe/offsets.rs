@@ -35,9 +35,15 @@ pub struct KernelTypes {
 /// Registers in which the kernel keeps the number and the arguments of a system call while it
 /// runs: `struct pt_regs`, arch/*/include/asm/ptrace.h.
 #[cfg(target_arch = "x86_64")]
-const REGISTERS: [(&str, u32); 4] = [("orig_ax", 0), ("di", 0), ("si", 0), ("dx", 0)];
+const REGISTERS: [(&str, u32); 5] = [("orig_ax", 0), ("di", 0), ("si", 0), ("dx", 0), ("r10", 0)];
 #[cfg(target_arch = "aarch64")]
-const REGISTERS: [(&str, u32); 4] = [("syscallno", 0), ("orig_x0", 0), ("regs", 8), ("regs", 16)];
+const REGISTERS: [(&str, u32); 5] = [
+    ("syscallno", 0),
+    ("orig_x0", 0),
+    ("regs", 8),
+    ("regs", 16),
+    ("regs", 24),
+];
 
 /// Reads the running kernel's BTF. It takes a fifth of a second and some 60 MB, for a moment.
 pub fn read() -> Result<KernelTypes, OffsetsError> {
@@ -113,7 +119,7 @@ impl<'a> Layout<'a> {
     }
 
     fn offsets(&self) -> Result<Offsets, OffsetsError> {
-        let [number, first, second, third] = REGISTERS;
+        let [number, first, second, third, fourth] = REGISTERS;
         let register = |(name, extra): (&'static str, u32)| {
             self.find("pt_regs", name)
                 .map(|offset| offset + extra)
@@ -192,7 +198,11 @@ impl<'a> Layout<'a> {
             uring_nodes: self.or_absent("io_ring_ctx", "file_table.data.nodes"),
             uring_nodes_count: self.or_absent("io_ring_ctx", "file_table.data.nr"),
             uring_node_file: self.or_absent("io_rsrc_node", "file_ptr"),
-            pad: 0,
+            regs_fourth: register(fourth)?,
+            unix_addr: self.or_absent("unix_sock", "addr"),
+            unix_peer: self.or_absent("unix_sock", "peer"),
+            unix_address_len: self.or_absent("unix_address", "len"),
+            unix_address_name: self.or_absent("unix_address", "name"),
         })
     }
 

@@ -12,7 +12,8 @@ use serde_json::Value;
 
 use super::{json, text};
 use crate::{
-    change::{Family, Role},
+    change::Role,
+    endpoint::{Family, protocol_word},
     field::printable,
     inventory::{Age, Holding, Row},
     process::Details,
@@ -74,7 +75,7 @@ impl<'a> Object<'a> {
             cookie: (found.cookie != 0).then_some(found.cookie),
             inode: known(found.inode),
             netns: known(found.netns),
-            proto: word(found.protocol),
+            proto: protocol_word(found.protocol),
             family: Some(family(row)),
             laddr: found.local.address.map(|it| it.to_string()),
             lport: found.local.port,
@@ -235,7 +236,7 @@ pub fn write_table(out: &mut impl Write, rows: &[Row], wide: bool) -> io::Result
         writeln!(
             out,
             "{:<7} {:<12} {:>6} {:>6} {local:<width$} {remote:<width$} {:>9} {:>9} {:<8} {}",
-            word(found.protocol),
+            protocol_word(found.protocol),
             state(row).unwrap_or("-"),
             told(queue(row, found.recv_queue)),
             told(queue(row, found.send_queue)),
@@ -285,20 +286,6 @@ fn holders(row: &Row) -> String {
     }
 }
 
-fn word(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Tcp => "tcp",
-        Protocol::Udp => "udp",
-        Protocol::UdpLite => "udplite",
-        Protocol::Mptcp => "mptcp",
-        Protocol::Raw => "raw",
-        Protocol::Unix => "unix",
-        Protocol::Packet => "packet",
-        Protocol::Netlink => "netlink",
-        Protocol::Pipe => "pipe",
-    }
-}
-
 fn family(row: &Row) -> &'static str {
     match (row.found.family, row.found.protocol) {
         (Some(family), _) => Family::word(family),
@@ -318,7 +305,8 @@ fn state(row: &Row) -> Option<&'static str> {
         | Protocol::UdpLite
         | Protocol::Raw
         | Protocol::Packet
-        | Protocol::Netlink => None,
+        | Protocol::Netlink
+        | Protocol::Other => None,
     }
 }
 
@@ -350,10 +338,7 @@ fn path(row: &Row) -> Option<Cow<'_, str>> {
     let Detail::Unix(unix) = &row.found.detail else {
         return None;
     };
-    Some(match unix.name.as_ref()? {
-        UnixName::Path(path) => String::from_utf8_lossy(path),
-        UnixName::Abstract(name) => format!("@{}", String::from_utf8_lossy(name)).into(),
-    })
+    unix.name.as_ref().map(UnixName::text)
 }
 
 fn peer(row: &Row) -> Option<u32> {
@@ -369,7 +354,7 @@ pub fn sort(rows: &mut [Row]) {
         let found = &row.found;
         let listens = matches!(found.state, State::Tcp(state) if state as u8 == 10);
         (
-            word(found.protocol),
+            protocol_word(found.protocol),
             !listens,
             found.local.port,
             found.remote.port,

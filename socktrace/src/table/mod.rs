@@ -10,6 +10,7 @@ mod descendants;
 mod entry;
 mod holders;
 mod lifecycle;
+mod names;
 mod processes;
 mod reconcile;
 mod socket;
@@ -21,11 +22,15 @@ mod time_waits;
 
 use std::sync::Arc;
 
-use socktrace_common::{event::Header, socket::SocketInfo};
+use socktrace_common::{
+    event::Header,
+    socket::{INODE_ID, Protocol, SYNTHETIC_ID, SocketInfo},
+};
 
 pub use self::{entry::Entry, reconcile::Corrections, time_waits::TimeWait};
 use self::{
     holders::Holders,
+    names::Named,
     processes::Processes,
     reconcile::Pass,
     socket::{Holder, Socket, view},
@@ -46,6 +51,7 @@ pub struct SocketTable {
     sockets: Store,
     processes: Processes,
     holders: Holders,
+    named: Named,
     time_waits: TimeWaits,
     /// No more sockets than this. The oldest are never given up for new ones: they are the leaks.
     most: usize,
@@ -74,6 +80,7 @@ impl SocketTable {
             sockets: Store::default(),
             processes: Processes::default(),
             holders: Holders::default(),
+            named: Named::default(),
             time_waits: TimeWaits::new(most),
             most,
             untracked: 0,
@@ -139,11 +146,26 @@ impl SocketTable {
     /// identity, or where there is no room.
     fn socket(&mut self, info: &SocketInfo) -> Option<&mut Socket> {
         if !self.sockets.contains(info.id) {
+            self.rename(info);
+        }
+        if !self.sockets.contains(info.id) {
             self.keep(Socket::new(info));
         }
         let socket = self.sockets.get_mut(info.id)?;
         socket.update(info);
         Some(socket)
+    }
+
+    /// A socket that had no cookie was known by its inode; now somebody has asked for one.
+    fn rename(&mut self, info: &SocketInfo) {
+        let Some(before) = inode_id(info).filter(|_| info.id < SYNTHETIC_ID) else {
+            return;
+        };
+        if let Some(socket) = self.sockets.rename(before, info.id) {
+            for &Holder { pid, fd } in &socket.holders {
+                self.holders.hold(pid, fd, info.id);
+            }
+        }
     }
 
     /// A socket begins now. If a snapshot has found it, whoever holds it is still its holder: the
@@ -175,9 +197,11 @@ impl SocketTable {
 
     /// The process holds the socket from now on, unless it has no number, or no descriptor for it.
     fn hold(&mut self, pid: u32, fd: i32, id: u64) {
-        if pid == 0 || fd < 0 || !self.sockets.contains(id) {
+        // Its present identity, if it has another by now.
+        let known = self.sockets.get(id).map(Socket::id);
+        let Some(id) = known.filter(|_| pid != 0 && fd >= 0) else {
             return;
-        }
+        };
         // What the descriptor named before went without a word: a call that was lost.
         if let Some(before) = self.holders.hold(pid, fd, id) {
             self.unhold(before, pid, fd);
@@ -225,4 +249,11 @@ impl SocketTable {
             what,
         }
     }
+}
+
+/// The identity of a socket before it had a cookie; `None` of TCP, which is known by its cookie
+/// alone. An MPTCP socket's first subflow is TCP, and has its inode.
+fn inode_id(info: &SocketInfo) -> Option<u64> {
+    let tcp = Protocol::of(info.family, info.proto) == Protocol::Tcp;
+    (!tcp && info.inode != 0).then(|| INODE_ID | u64::from(info.inode))
 }

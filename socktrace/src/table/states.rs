@@ -2,7 +2,10 @@
 
 use socktrace_common::{
     event::{DestroyEvent, StateEvent},
-    socket::TcpState::{self, Close, Established, Listen, SynRecv, SynSent},
+    socket::{
+        Protocol,
+        TcpState::{self, Close, Established, Listen, SynRecv, SynSent},
+    },
 };
 
 use super::{
@@ -76,10 +79,12 @@ impl SocketTable {
         let Some(socket) = self.socket(info) else {
             return;
         };
+        let tcp = socket.protocol() == Protocol::Tcp;
         // Of one that was there first, nobody knows what it has been through.
-        let known = socket.birth().is_some();
+        let known = tcp && socket.birth().is_some();
         let never_connected = socket.attempt.is_none() && socket.established().is_none();
-        let unseen = if known && never_connected {
+        // Others end when they are closed, whatever was before.
+        let unseen = if !tcp || known && never_connected {
             Reason::Closed
         } else {
             Reason::Unknown

@@ -7,6 +7,7 @@
 mod adopted;
 mod attribution;
 mod doctor;
+mod families;
 mod filters;
 mod listed;
 mod lives;

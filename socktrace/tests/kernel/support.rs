@@ -77,8 +77,18 @@ impl Netns {
 
     /// The same with more options of `trace`.
     pub(crate) fn trace_with(&self, options: &[&str], script: &str) -> Trace {
-        let output = self
-            .command(socktrace().to_str().unwrap())
+        Self::trace_by(self.command(socktrace().to_str().unwrap()), options, script)
+    }
+
+    /// The same with less around it than there is: `wrapper` runs what follows it.
+    pub(crate) fn trace_under(&self, wrapper: &[&str], script: &str) -> Trace {
+        let mut command = self.command(wrapper[0]);
+        command.args(&wrapper[1..]).arg(socktrace());
+        Self::trace_by(command, &[], script)
+    }
+
+    fn trace_by(mut command: Command, options: &[&str], script: &str) -> Trace {
+        let output = command
             .args(["trace", "-o", "json"])
             .args(options)
             .args(["--", "python3", "-c", &format!("{PRELUDE}\n{script}")])

@@ -61,7 +61,7 @@ pub fn explain(hook: &Hook, reason: &str, environment: &Environment) -> Obstacle
         Attach::Tracepoint(..) => {
             tracefs_obstacle(environment).or_else(|| paranoid_obstacle(environment))
         }
-        Attach::SockCreate => {
+        Attach::CgroupSock => {
             net_admin_obstacle(environment).or_else(|| cgroup2_obstacle(environment))
         }
     };
@@ -79,7 +79,7 @@ fn attached(hook: &Hook) -> String {
         Attach::Tracepoint(category, name) => {
             format!("attached to the tracepoint {category}:{name}")
         }
-        Attach::SockCreate => "attached to the root of cgroup v2".to_owned(),
+        Attach::CgroupSock => "attached to the root of cgroup v2".to_owned(),
     }
 }
 

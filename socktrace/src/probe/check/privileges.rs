@@ -54,8 +54,15 @@ pub fn required(environment: &Environment) -> Check {
 pub fn net_admin(environment: &Environment) -> Check {
     let name = "CAP_NET_ADMIN";
     match net_admin_obstacle(environment) {
-        None => Check::ok(name, "the hook sock_create may be attached"),
-        Some(obstacle) => Check::lost(name, obstacle, "the hook sock_create is not attached"),
+        None => Check::ok(
+            name,
+            "the hooks sock_create and sock_release may be attached",
+        ),
+        Some(obstacle) => Check::lost(
+            name,
+            obstacle,
+            "the hooks sock_create and sock_release are not attached",
+        ),
     }
 }
 

@@ -62,6 +62,16 @@ pub struct Open {
     pub lport: Option<u16>,
 }
 
+impl Open {
+    /// Is it a raw socket over IPv4 or IPv6? Its protocol is what it takes, and says nothing.
+    pub fn is_raw(&self) -> bool {
+        const SOCK_RAW: u16 = 3;
+        const AF_INET: u16 = 2;
+        const AF_INET6: u16 = 10;
+        self.socket_type == SOCK_RAW && matches!(self.family, AF_INET | AF_INET6)
+    }
+}
+
 /// A way to see who holds what.
 #[derive(Debug)]
 pub struct Holders {
