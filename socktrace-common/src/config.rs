@@ -21,6 +21,13 @@ pub const HAVE_COOKIE: u32 = 32;
 /// [`Config::flags`]: `bpf_task_pt_regs()` is there (5.15), so arguments are known at exit.
 pub const HAVE_PT_REGS: u32 = 64;
 
+/// [`Config::flags`]: the tracepoint `io_uring_complete` hands over the completion as a struct
+/// (6.13); before, its parts.
+pub const URING_CQE: u32 = 128;
+/// [`Config::flags`]: `cgroup/sock_release` tells when sockets over IPv4 and IPv6 end (5.9, and
+/// cgroup v2 is there). Without it their last `close()` does.
+pub const HAVE_RELEASE: u32 = 256;
+
 /// Words of 64 ports for one side in the map `PORTS`: 65,536 bits. Local ports come first, remote
 /// ports follow.
 pub const PORT_WORDS: u32 = 65_536 / 64;
@@ -38,6 +45,11 @@ wire! {
         pub wakeup_bytes: u32,
         /// Number of `connect()` on this architecture.
         pub connect_syscall: u32,
+        /// Bits of [`Protocol`](crate::socket::Protocol) that are wanted.
+        pub protocols: u32,
+        /// Inode number of the pid namespace that we number processes by; 0 for the initial one.
+        /// Numbers of processes are all in that namespace, and 0 is one that is not in it.
+        pub pid_namespace: u32,
         /// Keeps the size a multiple of 8.
         pub pad: u32,
     }
@@ -99,6 +111,50 @@ wire! {
         pub inode_number: u32,
         pub inode_super: u32,
         pub super_magic: u32,
+        /// `struct signal_struct.pids[PIDTYPE_TGID]`.
+        pub signal_tgid: u32,
+        pub task_thread_pid: u32,
+        pub pid_level: u32,
+        pub pid_numbers: u32,
+        pub upid_nr: u32,
+        pub upid_ns: u32,
+        pub pid_namespace_inum: u32,
+        /// `struct io_kiocb`, a request, up to [`Self::uring_cmd`].
+        pub uring_opcode: u32,
+        pub uring_flags: u32,
+        pub uring_ctx: u32,
+        pub uring_file: u32,
+        pub uring_user_data: u32,
+        /// The descriptor or slot that it names, before it is carried out.
+        pub uring_fd: u32,
+        /// What the kind of request defines: the structs that follow.
+        pub uring_cmd: u32,
+        /// `struct io_accept`.
+        pub uring_accept_slot: u32,
+        /// 6.10.
+        pub uring_accept_flags: u32,
+        /// `struct io_socket`.
+        pub uring_socket_slot: u32,
+        /// `struct io_close`.
+        pub uring_close_fd: u32,
+        pub uring_close_slot: u32,
+        /// `struct io_connect`.
+        pub uring_connect_addr: u32,
+        pub uring_connect_length: u32,
+        /// `struct io_listen` (6.11).
+        pub uring_listen_backlog: u32,
+        /// `struct io_ring_ctx.file_table`: its direct descriptors, and how many (6.13).
+        pub uring_nodes: u32,
+        pub uring_nodes_count: u32,
+        /// `struct io_rsrc_node.file_ptr`.
+        pub uring_node_file: u32,
+        /// The fourth argument of the running system call in `struct pt_regs`.
+        pub regs_fourth: u32,
+        /// Absent, like the others of Unix sockets, where these are a module.
+        pub unix_addr: u32,
+        pub unix_peer: u32,
+        pub unix_address_len: u32,
+        pub unix_address_name: u32,
         pub tcp_bind_bucket: u32,
         pub tw_bind_bucket: u32,
         /// `tw_ts_recent_stamp`: 0 for a connection without TCP's timestamps.

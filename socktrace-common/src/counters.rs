@@ -26,7 +26,7 @@ const SEEN: u32 = 0;
 /// Slots of one kind: `seen` and the outcomes.
 const PER_KIND: u32 = 6;
 /// One past the highest kind number.
-const KINDS: u32 = EventKind::Descriptors as u32 + 1;
+const KINDS: u32 = EventKind::ALL[EventKind::ALL.len() - 1] as u32 + 1;
 
 /// Slots of the map `COUNTERS`, of 64 bits each.
 pub const SLOTS: usize = (PER_KIND * KINDS) as usize;

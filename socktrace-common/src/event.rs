@@ -9,13 +9,13 @@ use crate::{socket::SocketInfo, wire};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u16)]
 pub enum EventKind {
-    /// A process created a socket: [`SocketEvent`].
+    /// A process created a socket, or two: [`SocketEvent`], one for each.
     Socket = 1,
     /// `bind()` returned: [`CallEvent`].
     Bind = 2,
     /// `listen()` returned: [`CallEvent`], `arg` is the backlog.
     Listen = 3,
-    /// `connect()` returned: [`ConnectEvent`].
+    /// `connect()` returned, or failed in `io_uring`: [`ConnectEvent`].
     Connect = 4,
     /// `accept()` or `accept4()` returned a socket: [`AcceptEvent`].
     Accept = 5,
@@ -23,7 +23,7 @@ pub enum EventKind {
     State = 6,
     /// A process let go of a descriptor: [`CloseEvent`].
     Close = 7,
-    /// The kernel destroyed a TCP socket: [`DestroyEvent`].
+    /// A socket is gone: [`DestroyEvent`].
     Destroy = 8,
     /// First event of this process: [`ProcessEvent`].
     Process = 9,
@@ -35,11 +35,13 @@ pub enum EventKind {
     Exit = 12,
     /// A known process closes several descriptors at once: [`DescriptorsEvent`].
     Descriptors = 13,
+    /// What a Unix socket is called, before the record of the call that names it: [`NameEvent`].
+    Name = 14,
 }
 
 impl EventKind {
     /// Every kind, in the order of their numbers.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Socket,
         Self::Bind,
         Self::Listen,
@@ -53,12 +55,13 @@ impl EventKind {
         Self::Exec,
         Self::Exit,
         Self::Descriptors,
+        Self::Name,
     ];
 
     /// The kind with this number.
     #[must_use]
     pub fn from_number(number: u16) -> Option<Self> {
-        Self::ALL.get(usize::from(number).wrapping_sub(1)).copied()
+        Self::ALL.into_iter().find(|kind| *kind as u16 == number)
     }
 
     /// Its bit in [`Config::kinds`](crate::config::Config::kinds).
@@ -86,11 +89,12 @@ wire! {
         pub kind: u16,
         /// The CPU that wrote the record.
         pub cpu: u16,
-        /// Process (thread group) that was running, as the initial pid namespace numbers it.
+        /// Process (thread group) that was running, as our pid namespace numbers it; 0 for one
+        /// that is not in it.
         /// For a state change this is whoever was interrupted, unless the transition is one
         /// that only a system call makes.
         pub tgid: u32,
-        /// Thread that was running.
+        /// Thread that was running, likewise.
         pub tid: u32,
         /// Keeps what follows 8-byte aligned.
         pub pad: u32,
@@ -102,7 +106,7 @@ wire! {
         pub header: Header,
         /// The new socket.
         pub socket: SocketInfo,
-        /// Its descriptor.
+        /// Its descriptor; -1 for a direct one of `io_uring`, here and in what follows.
         pub fd: i32,
         /// `SOCK_*`, without the flags.
         pub socket_type: u32,
@@ -114,7 +118,7 @@ wire! {
         pub header: Header,
         /// The socket after the call.
         pub socket: SocketInfo,
-        /// Descriptor that the call named.
+        /// Descriptor that the call named; -1 where `io_uring` does not tell.
         pub fd: i32,
         /// What the call returned: 0 or a negative errno.
         pub ret: i32,
@@ -130,7 +134,7 @@ wire! {
         pub header: Header,
         /// The socket after the call.
         pub socket: SocketInfo,
-        /// Descriptor that the call named.
+        /// Descriptor that the call named; -1 where `io_uring` does not tell.
         pub fd: i32,
         /// What the call returned: 0 or a negative errno.
         pub ret: i32,
@@ -250,6 +254,49 @@ wire! {
         pub pad: u32,
         /// What stays open.
         pub open: DescriptorSet,
+    }
+
+    /// [`EventKind::Name`].
+    pub struct NameEvent {
+        /// First part of every record.
+        pub header: Header,
+        /// The socket after the call.
+        pub socket: SocketInfo,
+        /// A [`NameOf`] number.
+        pub of: u16,
+        /// How much of `name` is the name, at most all of it.
+        pub length: u16,
+        /// `sun_path`, as it was given: a path that may end with a NUL, or a NUL and an abstract
+        /// name. Zero beyond the name.
+        pub name: [u8; NAME_BYTES],
+    }
+}
+
+/// Bytes of `sun_path` (include/uapi/linux/un.h).
+pub const NAME_BYTES: usize = 108;
+
+/// Whose name a [`NameEvent`] tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub enum NameOf {
+    /// The socket's own.
+    Local = 1,
+    /// That of the peer to which it was just connected.
+    Remote = 2,
+    /// The one that a call asked for which failed.
+    Asked = 3,
+}
+
+impl NameOf {
+    /// The one with this number.
+    #[must_use]
+    pub fn from_number(number: u16) -> Option<Self> {
+        match number {
+            1 => Some(Self::Local),
+            2 => Some(Self::Remote),
+            3 => Some(Self::Asked),
+            _ => None,
+        }
     }
 }
 

@@ -23,7 +23,7 @@ wire! {
         /// When the process started: `CLOCK_BOOTTIME`, nanoseconds. Another process may get its
         /// number later.
         pub start_ns: u64,
-        /// The process, as the initial pid namespace numbers it.
+        /// The process, as our pid namespace numbers it.
         pub tgid: u32,
         /// The descriptor.
         pub fd: u32,

@@ -7,16 +7,16 @@ use std::mem::offset_of;
 use socktrace_common::{
     config::{
         Config, FILTER_LOCAL_PORTS, FILTER_PIDS, FILTER_REMOTE_PORTS, HAVE_COOKIE, HAVE_PT_REGS,
-        ONLY_IPV4, ONLY_IPV6, Offsets,
+        HAVE_RELEASE, ONLY_IPV4, ONLY_IPV6, Offsets,
     },
     counters::{Outcome, SLOTS, outcome_slot, seen_slot},
     event::{
         AcceptEvent, CallEvent, CloseEvent, ClosedBy, ConnectEvent, DESCRIPTOR_WORDS,
-        DescriptorsEvent, DestroyEvent, EventKind, ExecEvent, ForkEvent, Header, ProcessEvent,
-        SocketEvent, StateEvent,
+        DescriptorsEvent, DestroyEvent, EventKind, ExecEvent, ForkEvent, Header, NameEvent, NameOf,
+        ProcessEvent, SocketEvent, StateEvent,
     },
     holder::HolderRecord,
-    socket::{SocketInfo, TcpState},
+    socket::{INODE_ID, Protocol, SYNTHETIC_ID, SocketInfo, TcpState},
 };
 
 /// Size of what a field holds.
@@ -124,6 +124,13 @@ fn records_of_sockets_stay_as_they_are() {
         by 92 4,
         references_left 96 8,
     });
+    layout!(NameEvent, size 200, align 8, {
+        header 0 32,
+        socket 32 56,
+        of 88 2,
+        length 90 2,
+        name 92 108,
+    });
     layout!(DestroyEvent, size 96, align 8, {
         header 0 32,
         socket 32 56,
@@ -183,15 +190,17 @@ fn what_iterators_write_stays_as_it_is() {
 
 #[test]
 fn what_the_hooks_are_told_stays_as_it_is() {
-    layout!(Config, size 24, align 4, {
+    layout!(Config, size 32, align 4, {
         own_tgid 0 4,
         kinds 4 4,
         flags 8 4,
         wakeup_bytes 12 4,
         connect_syscall 16 4,
-        pad 20 4,
+        protocols 20 4,
+        pid_namespace 24 4,
+        pad 28 4,
     });
-    layout!(Offsets, size 220, align 4, {
+    layout!(Offsets, size 340, align 4, {
         sock_family 0 4,
         sock_state 4 4,
         sock_daddr 8 4,
@@ -238,13 +247,43 @@ fn what_the_hooks_are_told_stays_as_it_is() {
         inode_number 180 4,
         inode_super 184 4,
         super_magic 188 4,
-        tcp_bind_bucket 192 4,
-        tw_bind_bucket 196 4,
-        tw_timestamp 200 4,
-        tw_cookie 204 4,
-        bucket_port 208 4,
-        bucket_reuse 212 4,
-        bucket_reuse_port 216 4,
+        signal_tgid 192 4,
+        task_thread_pid 196 4,
+        pid_level 200 4,
+        pid_numbers 204 4,
+        upid_nr 208 4,
+        upid_ns 212 4,
+        pid_namespace_inum 216 4,
+        uring_opcode 220 4,
+        uring_flags 224 4,
+        uring_ctx 228 4,
+        uring_file 232 4,
+        uring_user_data 236 4,
+        uring_fd 240 4,
+        uring_cmd 244 4,
+        uring_accept_slot 248 4,
+        uring_accept_flags 252 4,
+        uring_socket_slot 256 4,
+        uring_close_fd 260 4,
+        uring_close_slot 264 4,
+        uring_connect_addr 268 4,
+        uring_connect_length 272 4,
+        uring_listen_backlog 276 4,
+        uring_nodes 280 4,
+        uring_nodes_count 284 4,
+        uring_node_file 288 4,
+        regs_fourth 292 4,
+        unix_addr 296 4,
+        unix_peer 300 4,
+        unix_address_len 304 4,
+        unix_address_name 308 4,
+        tcp_bind_bucket 312 4,
+        tw_bind_bucket 316 4,
+        tw_timestamp 320 4,
+        tw_cookie 324 4,
+        bucket_port 328 4,
+        bucket_reuse 332 4,
+        bucket_reuse_port 336 4,
     });
 }
 
@@ -267,13 +306,14 @@ fn the_numbers_of_kinds_keep_their_meaning() {
             (EventKind::Exec, 11),
             (EventKind::Exit, 12),
             (EventKind::Descriptors, 13),
+            (EventKind::Name, 14),
         ]
     );
     for (kind, number) in numbers {
         assert_eq!(EventKind::from_number(number), Some(kind));
     }
     assert_eq!(EventKind::from_number(0), None);
-    assert_eq!(EventKind::from_number(14), None);
+    assert_eq!(EventKind::from_number(15), None);
     // A kind is a bit of a u32 in `Config::kinds`.
     assert!(numbers.iter().all(|(_, number)| *number < 32));
 }
@@ -306,6 +346,19 @@ fn the_numbers_of_states_are_the_kernels() {
 }
 
 #[test]
+fn the_numbers_of_protocols_are_those_of_their_bits() {
+    let bits = Protocol::ALL.map(Protocol::bit);
+    assert_eq!(bits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]);
+    let of = |family, proto| Protocol::of(family, proto);
+    assert_eq!(
+        [of(2, 6), of(10, 6), of(16, 6)].map(|it| it as u8),
+        [0, 0, 7]
+    );
+    // Synthetic identities tell by their highest bits what they are made of.
+    assert_eq!(INODE_ID & SYNTHETIC_ID, SYNTHETIC_ID);
+}
+
+#[test]
 fn the_numbers_of_causes_keep_their_meaning() {
     let causes = [
         (ClosedBy::Close, 1),
@@ -319,6 +372,13 @@ fn the_numbers_of_causes_keep_their_meaning() {
     }
     assert_eq!(ClosedBy::from_number(0), None);
     assert_eq!(ClosedBy::from_number(5), None);
+    let names = [(NameOf::Local, 1), (NameOf::Remote, 2), (NameOf::Asked, 3)];
+    for (of, number) in names {
+        assert_eq!(of as u16, number);
+        assert_eq!(NameOf::from_number(number), Some(of));
+    }
+    assert_eq!(NameOf::from_number(0), None);
+    assert_eq!(NameOf::from_number(4), None);
 }
 
 #[test]
@@ -331,6 +391,7 @@ fn every_flag_has_a_bit_of_its_own() {
         ONLY_IPV6,
         HAVE_COOKIE,
         HAVE_PT_REGS,
+        HAVE_RELEASE,
     ];
     assert!(flags.iter().all(|flag| flag.is_power_of_two()));
     let all = flags.iter().fold(0, |all, flag| all | flag);

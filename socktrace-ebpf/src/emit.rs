@@ -5,7 +5,7 @@ use core::ffi::c_void;
 use aya_ebpf::{
     EbpfContext,
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
-    helpers::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_ns},
+    helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns},
 };
 use aya_log_ebpf::debug;
 use socktrace_common::{
@@ -15,6 +15,7 @@ use socktrace_common::{
 
 use crate::{
     atomic::add,
+    kernel::pid,
     maps::{COUNTERS, EVENTS, NEXT_RECORD, config, take_number},
 };
 
@@ -64,7 +65,7 @@ pub(crate) unsafe fn emit<T: 'static>(
         return Outcome::LostRing;
     };
     let record = entry.as_mut_ptr();
-    let pid_tgid = bpf_get_current_pid_tgid();
+    let (tgid, tid) = pid::running();
     // SAFETY: the record is ours until it is submitted; the caller vouches for the header.
     unsafe {
         record.cast::<Header>().write(Header {
@@ -72,8 +73,8 @@ pub(crate) unsafe fn emit<T: 'static>(
             seq,
             kind: kind as u16,
             cpu: bpf_get_smp_processor_id() as u16,
-            tgid: (pid_tgid >> 32) as u32,
-            tid: pid_tgid as u32,
+            tgid,
+            tid,
             pad: 0,
         });
     }

@@ -5,11 +5,12 @@ use socktrace_common::{
         FILTER_LOCAL_PORTS, FILTER_PIDS, FILTER_REMOTE_PORTS, ONLY_IPV4, ONLY_IPV6, PORT_WORDS,
     },
     event::EventKind,
-    socket::{FAMILY_IPV4, FAMILY_IPV6},
+    socket::{FAMILY_IPV4, FAMILY_IPV6, Protocol},
 };
 
 use crate::{
     atomic::add,
+    kernel::sock::Endpoint,
     maps::{LISTENERS, PIDS, PORTS, SOCKETS, config},
 };
 
@@ -20,6 +21,12 @@ pub(crate) struct MapFull;
 #[inline(always)]
 pub(crate) fn kind(kind: EventKind) -> bool {
     config!(kinds) & kind.bit() != 0
+}
+
+/// Does user space want sockets of this protocol?
+#[inline(always)]
+pub(crate) fn protocol(protocol: Protocol) -> bool {
+    config!(protocols) & protocol.bit() != 0
 }
 
 /// Are only some processes followed?
@@ -35,20 +42,24 @@ pub(crate) fn process(tgid: u32) -> bool {
     tgid != config!(own_tgid) && (!by_process() || unsafe { PIDS.get(tgid) }.is_some())
 }
 
-/// May a socket with these ports and this family pass? A port of 0 is not set yet and passes.
+/// May a socket with these ports and this family pass? A port of 0 is not set yet and passes; one
+/// that can have none does not.
 #[inline(always)]
-pub(crate) fn endpoint(family: u8, lport: u16, rport: u16) -> bool {
+pub(crate) fn endpoint(at: &Endpoint) -> bool {
     let flags = config!(flags);
-    if flags & ONLY_IPV4 != 0 && family != FAMILY_IPV4 {
+    if flags & ONLY_IPV4 != 0 && at.family != FAMILY_IPV4 {
         return false;
     }
-    if flags & ONLY_IPV6 != 0 && family != FAMILY_IPV6 {
+    if flags & ONLY_IPV6 != 0 && at.family != FAMILY_IPV6 {
         return false;
     }
-    if flags & FILTER_LOCAL_PORTS != 0 && lport != 0 && !port(0, lport) {
+    if flags & (FILTER_LOCAL_PORTS | FILTER_REMOTE_PORTS) != 0 && !at.kind.protocol.has_ports() {
         return false;
     }
-    flags & FILTER_REMOTE_PORTS == 0 || rport == 0 || port(PORT_WORDS, rport)
+    if flags & FILTER_LOCAL_PORTS != 0 && at.lport != 0 && !port(0, at.lport) {
+        return false;
+    }
+    flags & FILTER_REMOTE_PORTS == 0 || at.rport == 0 || port(PORT_WORDS, at.rport)
 }
 
 #[inline(always)]

@@ -11,6 +11,7 @@ use aya_ebpf::{
 use socktrace_common::{
     config::{Config, Offsets, PORT_WORDS},
     counters::SLOTS,
+    socket::SocketInfo,
 };
 
 use crate::atomic::fetch_increment;
@@ -40,7 +41,7 @@ pub(crate) fn take_number(slot: u32) -> Option<u64> {
     Some(unsafe { fetch_increment(next) })
 }
 
-/// Processes to follow, when only some are: tgid.
+/// Processes to follow, when only some are: tgid. Here and below as `task` numbers them.
 #[map]
 pub(crate) static PIDS: HashMap<u32, u8> = HashMap::with_max_entries(16_384, 0);
 
@@ -66,6 +67,37 @@ pub(crate) static PORTS: Array<u64> = Array::with_max_entries(2 * PORT_WORDS, 0)
 /// may not ask for a cookie. The address never leaves the kernel.
 #[map]
 pub(crate) static IDENTITIES: HashMap<u64, u64> = HashMap::with_max_entries(131_072, 0);
+
+/// Multishot accepts of `io_uring` that are under way, by the address of their ring and the number
+/// that their program gave them: their completions say nothing else.
+#[map]
+pub(crate) static ACCEPTING: HashMap<[u64; 2], Accepting> = HashMap::with_max_entries(4_096, 0);
+
+/// A multishot accept.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Accepting {
+    /// Identity of the listener, 0 if it is not known.
+    pub(crate) listener: u64,
+    /// The process that asked for it.
+    pub(crate) tgid: u32,
+    /// Where the sockets go, see [`crate::kernel::uring::Ring::made`].
+    pub(crate) slot: u32,
+}
+
+/// Closes of `io_uring` that are under way, by the address of their request.
+#[map]
+pub(crate) static CLOSING: HashMap<u64, Closing> = HashMap::with_max_entries(4_096, 0);
+
+/// What a close is about: when it is done, its descriptor names nothing.
+#[repr(C)]
+pub(crate) struct Closing {
+    pub(crate) socket: SocketInfo,
+    pub(crate) references_left: i64,
+    pub(crate) fd: i32,
+    /// Not 0: nothing else tells of the socket's end if this is its last reference.
+    pub(crate) ends: u32,
+}
 
 /// Ports that `connect()` does not share, a bit each: what the iterator over TCP sockets finds.
 #[map]

@@ -12,11 +12,11 @@ use crate::{
     maps::PROCESSES,
 };
 
-/// Announces the running process unless that was done. Its name costs 16 bytes here and nothing
-/// in every other record.
+/// Announces the running process unless that was done, or it has no number for us. Its name costs
+/// 16 bytes here and nothing in every other record.
 #[inline(always)]
 pub(crate) fn announce(context: &impl EbpfContext, tgid: u32) {
-    if known(tgid) {
+    if tgid == 0 || known(tgid) {
         return;
     }
     run(EventKind::Process, || {

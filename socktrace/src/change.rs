@@ -1,11 +1,11 @@
 //! What happened to a socket, as people see it: the rows of `trace`.
 
-use std::sync::Arc;
+mod view;
 
 use socktrace_common::socket::TcpState;
 
-pub use crate::endpoint::{Endpoint, Family, state_word};
-use crate::process::Process;
+pub use self::view::View;
+pub use crate::endpoint::{Endpoint, Family, Names, Protocol, UnixName, state_word};
 
 /// One row.
 #[derive(Clone, Debug)]
@@ -22,27 +22,6 @@ pub struct Change {
     pub fd: Option<i32>,
     /// What happened.
     pub what: What,
-}
-
-/// What identifies a socket, who owns it and where it points.
-#[derive(Clone, Debug, Default)]
-pub struct View {
-    /// Its cookie.
-    pub cookie: Option<u64>,
-    /// Inode number in sockfs.
-    pub inode: Option<u32>,
-    /// Inode number of its network namespace.
-    pub netns: Option<u32>,
-    /// Address family.
-    pub family: Option<Family>,
-    /// Local address and port.
-    pub local: Endpoint,
-    /// Remote address and port.
-    pub remote: Endpoint,
-    /// The process that created or accepted it.
-    pub owner: Option<Arc<Process>>,
-    /// How the owner is known.
-    pub ownership: Ownership,
 }
 
 /// How an owner is known.
@@ -190,10 +169,10 @@ pub enum What {
     Snapshot {
         /// What it taught.
         learned: Learned,
-        /// The state that the table had.
-        old: TcpState,
-        /// The state in the snapshot.
-        new: TcpState,
+        /// The state that the table had; `None` of what has none.
+        old: Option<TcpState>,
+        /// The state in the snapshot; likewise.
+        new: Option<TcpState>,
         /// How old the socket is at least, nanoseconds.
         age_ns: Option<u64>,
         /// How long it has been in its state at least, nanoseconds.

@@ -1,7 +1,7 @@
 //! Bytes → [`Event`]. The bytes may come from a recording, so nothing about them is believed.
 
 use socktrace_common::{
-    event::{ClosedBy, EventKind, Header},
+    event::{ClosedBy, EventKind, Header, NameOf},
     socket::TcpState,
 };
 use zerocopy::FromBytes;
@@ -23,6 +23,12 @@ pub enum DecodeError {
     /// A cause of a close that this version does not know.
     #[error("the record names {0} as the cause of a close, which this version does not know")]
     UnknownCause(u32),
+    /// A name of something that this version does not know.
+    #[error("the record tells a name of the kind {0}, which this version does not know")]
+    UnknownName(u16),
+    /// A name longer than its room.
+    #[error("the record tells a name of {0} bytes, for which it has no room")]
+    LongName(u16),
     /// A call on a socket that returned neither 0 nor an errno.
     #[error("the record says that a call returned {0}, which is no errno")]
     NoErrno(i32),
@@ -49,6 +55,7 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
         EventKind::Exec => Event::Exec(payload(bytes)?),
         EventKind::Exit => Event::Exit(header),
         EventKind::Descriptors => Event::Descriptors(payload(bytes)?),
+        EventKind::Name => Event::Name(payload(bytes)?),
     };
     check(&event)?;
     Ok(event)
@@ -73,6 +80,14 @@ fn check(event: &Event) -> Result<(), DecodeError> {
         Event::Connect(event) => return returned(event.ret),
         Event::Close(event) => event.by,
         Event::Descriptors(event) => event.by,
+        Event::Name(event) => {
+            NameOf::from_number(event.of).ok_or(DecodeError::UnknownName(event.of))?;
+            return if usize::from(event.length) <= event.name.len() {
+                Ok(())
+            } else {
+                Err(DecodeError::LongName(event.length))
+            };
+        }
         Event::Socket(_)
         | Event::Accept(_)
         | Event::Destroy(_)
@@ -97,7 +112,7 @@ fn returned(ret: i32) -> Result<(), DecodeError> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use socktrace_common::event::{CloseEvent, ConnectEvent, StateEvent};
+    use socktrace_common::event::{CloseEvent, ConnectEvent, NameEvent, StateEvent};
     use zerocopy::{FromZeros as _, IntoBytes as _};
 
     use super::*;
@@ -153,6 +168,11 @@ mod tests {
         connect.ret = i32::MIN;
         let refused = decode(connect.as_bytes());
         assert_eq!(refused, Err(DecodeError::NoErrno(i32::MIN)));
+        let mut name = NameEvent::new_zeroed();
+        name.header.kind = EventKind::Name as u16;
+        assert_eq!(decode(name.as_bytes()), Err(DecodeError::UnknownName(0)));
+        (name.of, name.length) = (1, 109);
+        assert_eq!(decode(name.as_bytes()), Err(DecodeError::LongName(109)));
         let mut header = Header::new_zeroed();
         header.kind = 999;
         assert_eq!(

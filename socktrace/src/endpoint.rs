@@ -1,8 +1,12 @@
 //! Where a socket points and how it stands, whoever says so: an event or a snapshot.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    borrow::Cow,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
-use socktrace_common::socket::{FAMILY_IPV4, FAMILY_IPV6, TcpState};
+pub use socktrace_common::socket::Protocol;
+use socktrace_common::socket::{FAMILY_IPV4, FAMILY_IPV6, FAMILY_UNIX, TcpState};
 
 /// An address and a port; each is known or not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -19,6 +23,48 @@ pub struct Endpoint {
 pub enum Family {
     Ipv4,
     Ipv6,
+    Unix,
+    Other,
+}
+
+/// A Unix socket's name: bytes that a process chose, not fit for a terminal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UnixName {
+    /// A path, as it was given to `bind()`: it may be relative, and the file may be gone.
+    Path(Box<[u8]>),
+    /// A name in the abstract namespace, without the NUL at its beginning.
+    Abstract(Box<[u8]>),
+}
+
+impl UnixName {
+    /// From what a `sockaddr_un` holds in `sun_path`. A path ends with a NUL, or is as long as a
+    /// path may be; a name in the abstract namespace begins with one. `None` if it has no name.
+    pub fn new(bytes: &[u8]) -> Option<Self> {
+        match bytes {
+            [] => None,
+            [0, name @ ..] => Some(Self::Abstract(name.into())),
+            path => {
+                let path = path.split(|&byte| byte == 0).next()?;
+                Some(Self::Path(path.into()))
+            }
+        }
+    }
+
+    /// As `sun_path` holds it: the opposite of [`Self::new`].
+    pub fn bytes(&self) -> Vec<u8> {
+        match self {
+            Self::Path(path) => path.to_vec(),
+            Self::Abstract(name) => [&[0], &name[..]].concat(),
+        }
+    }
+
+    /// As `ss` spells it: `@` begins an abstract name. Escape it.
+    pub fn text(&self) -> Cow<'_, str> {
+        match self {
+            Self::Path(path) => String::from_utf8_lossy(path),
+            Self::Abstract(name) => format!("@{}", String::from_utf8_lossy(name)).into(),
+        }
+    }
 }
 
 impl Endpoint {
@@ -43,13 +89,50 @@ impl Endpoint {
     }
 }
 
+/// What a Unix socket and its peer are called.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// Its own name.
+    pub local: Option<UnixName>,
+    /// The name to which it was connected.
+    pub remote: Option<UnixName>,
+}
+
 impl Family {
+    /// From `AF_*`.
+    pub fn new(number: u8) -> Self {
+        match number {
+            FAMILY_IPV4 => Self::Ipv4,
+            FAMILY_IPV6 => Self::Ipv6,
+            FAMILY_UNIX => Self::Unix,
+            _ => Self::Other,
+        }
+    }
+
     /// The word for it in output and filters.
     pub fn word(self) -> &'static str {
         match self {
             Self::Ipv4 => "ipv4",
             Self::Ipv6 => "ipv6",
+            Self::Unix => "unix",
+            Self::Other => "other",
         }
+    }
+}
+
+/// The word for a protocol in output and filters.
+pub fn protocol_word(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+        Protocol::UdpLite => "udplite",
+        Protocol::Mptcp => "mptcp",
+        Protocol::Raw => "raw",
+        Protocol::Unix => "unix",
+        Protocol::Packet => "packet",
+        Protocol::Netlink => "netlink",
+        Protocol::Other => "other",
+        Protocol::Pipe => "pipe",
     }
 }
 

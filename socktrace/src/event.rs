@@ -2,7 +2,7 @@
 
 use socktrace_common::event::{
     AcceptEvent, CallEvent, CloseEvent, ConnectEvent, DescriptorsEvent, DestroyEvent, EventKind,
-    ExecEvent, ForkEvent, Header, ProcessEvent, SocketEvent, StateEvent,
+    ExecEvent, ForkEvent, Header, NameEvent, ProcessEvent, SocketEvent, StateEvent,
 };
 
 /// One record from the kernel side. Made by [`decode`](crate::decode::decode), which vouches for
@@ -26,6 +26,7 @@ pub enum Event {
     Exec(ExecEvent),
     Exit(Header),
     Descriptors(DescriptorsEvent),
+    Name(NameEvent),
 }
 
 impl Event {
@@ -44,6 +45,7 @@ impl Event {
             Self::Exec(event) => &event.header,
             Self::Exit(header) => header,
             Self::Descriptors(event) => &event.header,
+            Self::Name(event) => &event.header,
         }
     }
 
@@ -63,6 +65,7 @@ impl Event {
             Self::Exec(_) => EventKind::Exec,
             Self::Exit(_) => EventKind::Exit,
             Self::Descriptors(_) => EventKind::Descriptors,
+            Self::Name(_) => EventKind::Name,
         }
     }
 }

@@ -4,11 +4,12 @@ use std::{borrow::Cow, fmt, net::IpAddr};
 
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
-use socktrace_common::event::EventKind;
+use socktrace_common::{event::EventKind, socket::TcpState};
 
 use crate::{
-    change::{Change, Kind, What, state_word},
+    change::{Change, Endpoint, Kind, UnixName, What, state_word},
     clock::Clock,
+    endpoint::protocol_word,
     errno,
 };
 
@@ -81,6 +82,10 @@ fields! {
     StateSeconds => "state_seconds",
     Count => "count",
     Where => "where",
+    Unit => "unit",
+    Pod => "pod",
+    Exe => "exe",
+    Uid => "uid",
 }
 
 /// Keys that every row has, in their order.
@@ -107,6 +112,9 @@ pub const COMMON: &[Field] = &[
     Field::Cgroup,
 ];
 
+/// Keys that only those rows have whose reader names them: more of what `/proc` says of the owner.
+pub const ON_REQUEST: &[Field] = &[Field::Unit, Field::Pod, Field::Exe, Field::Uid];
+
 /// Keys that rows of this kind add.
 pub fn added(kind: Kind) -> &'static [Field] {
     match kind {
@@ -132,6 +140,13 @@ pub fn added(kind: Kind) -> &'static [Field] {
             Field::StateSeconds,
         ],
         Kind::Lost => &[Field::Count, Field::Where],
+    }
+}
+
+impl Field {
+    /// Does only `/proc` know it?
+    pub fn is_detail(self) -> bool {
+        matches!(self, Self::Cgroup | Self::Container) || ON_REQUEST.contains(&self)
     }
 }
 
@@ -211,11 +226,11 @@ impl Change {
             Field::Cookie => number(socket.cookie),
             Field::Inode => number(socket.inode),
             Field::Netns => number(socket.netns),
-            Field::Proto => word(socket.family.map(|_| "tcp")),
+            Field::Proto => word(socket.protocol.map(protocol_word)),
             Field::Family => word(socket.family.map(crate::change::Family::word)),
-            Field::Laddr => socket.local.address.map_or(Value::Null, Value::Address),
+            Field::Laddr => place(socket.local, socket.local_name()),
             Field::Lport => number(socket.local.port),
-            Field::Raddr => socket.remote.address.map_or(Value::Null, Value::Address),
+            Field::Raddr => place(socket.remote, socket.remote_name()),
             Field::Rport => number(socket.remote.port),
             Field::Pid => number(owner.map(|process| process.pid)),
             Field::Tid => number(self.tid),
@@ -224,6 +239,10 @@ impl Change {
             Field::Fd => number(self.fd.and_then(|fd| u32::try_from(fd).ok())),
             Field::Container => text(owner.and_then(|owner| owner.details.container.as_deref())),
             Field::Cgroup => text(owner.and_then(|owner| owner.details.cgroup.as_deref())),
+            Field::Unit => text(owner.and_then(|owner| owner.details.unit())),
+            Field::Pod => text(owner.and_then(|owner| owner.details.pod())),
+            Field::Exe => text(owner.and_then(|owner| owner.details.exe.as_deref())),
+            Field::Uid => number(owner.and_then(|owner| owner.details.uid)),
             Field::ActorPid => number(self.other_actor()),
             _ => self.what.value(field),
         }
@@ -265,14 +284,22 @@ impl What {
             (Self::End { bytes, .. }, Field::TxBytes) => number(bytes.map(|bytes| bytes.sent)),
             (Self::End { bytes, .. }, Field::RxBytes) => number(bytes.map(|bytes| bytes.received)),
             (Self::Snapshot { learned, .. }, Field::Learned) => Value::Word(learned.word()),
-            (Self::Snapshot { old, .. }, Field::Old) => Value::Word(state_word(*old)),
-            (Self::Snapshot { new, .. }, Field::New) => Value::Word(state_word(*new)),
+            (Self::Snapshot { old, .. }, Field::Old) => state(*old),
+            (Self::Snapshot { new, .. }, Field::New) => state(*new),
             (Self::Snapshot { age_ns, .. }, Field::AgeSeconds) => seconds(*age_ns),
             (Self::Snapshot { in_state_ns, .. }, Field::StateSeconds) => seconds(*in_state_ns),
             (Self::Lost { count, .. }, Field::Count) => Value::Number(*count),
             (Self::Lost { place, .. }, Field::Where) => Value::Word(place.word()),
             _ => Value::Null,
         }
+    }
+}
+
+/// An address, or what stands for it with Unix sockets.
+fn place(endpoint: Endpoint, name: Option<&UnixName>) -> Value<'_> {
+    match name {
+        Some(name) => Value::Text(name.text()),
+        None => endpoint.address.map_or(Value::Null, Value::Address),
     }
 }
 
@@ -286,6 +313,10 @@ fn word(word: Option<&'static str>) -> Value<'static> {
 
 fn text<'a>(text: Option<impl Into<Cow<'a, str>>>) -> Value<'a> {
     text.map_or(Value::Null, |text| Value::Text(text.into()))
+}
+
+fn state(state: Option<TcpState>) -> Value<'static> {
+    word(state.map(state_word))
 }
 
 fn micros(ns: Option<u64>) -> Value<'static> {

@@ -343,6 +343,7 @@ fn acts(event: &Event) -> bool {
         | Event::Process(_)
         | Event::Fork(_)
         | Event::Exit(_)
-        | Event::Descriptors(_) => false,
+        | Event::Descriptors(_)
+        | Event::Name(_) => false,
     }
 }

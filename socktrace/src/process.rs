@@ -3,7 +3,9 @@
 
 pub mod attribution;
 
-use std::{borrow::Cow, fmt, fs};
+use std::{borrow::Cow, fmt, fs, sync::OnceLock};
+
+use self::attribution::{Attribution, Started};
 
 /// Name of a process's main thread: at most 15 bytes that the process chose itself, so anything.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -45,12 +47,46 @@ impl fmt::Debug for Comm {
 /// A process (thread group).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
-    /// Its number in the initial pid namespace.
+    /// Its number in our pid namespace.
     pub pid: u32,
+    /// When it started, `CLOCK_BOOTTIME` in nanoseconds, if the kernel side told: numbers are used
+    /// again. `/proc` tells too, less finely, see [`Details::started`].
+    pub start_ns: Option<u64>,
     /// Name of its main thread, where known.
     pub comm: Option<Comm>,
     /// What `/proc` said.
     pub details: Details,
+}
+
+impl Process {
+    /// One of which nothing else is known.
+    pub fn new(pid: u32) -> Self {
+        Self {
+            pid,
+            start_ns: None,
+            comm: None,
+            details: Details::default(),
+        }
+    }
+
+    /// Is it the same process, as far as is known, and not merely the same number?
+    pub fn is(&self, other: &Self) -> bool {
+        let same_start = match (self.start_ns, other.start_ns) {
+            (Some(this), Some(that)) => this == that,
+            _ => other.started().is_none_or(|started| self.may_have(started)),
+        };
+        self.pid == other.pid && same_start
+    }
+
+    /// May it have started then?
+    pub fn may_have(&self, started: Started) -> bool {
+        self.started().is_none_or(|own| own.is_close_to(started))
+    }
+
+    fn started(&self) -> Option<Started> {
+        let exactly = self.start_ns.map(Started::from_ns);
+        exactly.or(self.details.started)
+    }
 }
 
 /// What `/proc` says of a process. All of it is empty where the process was gone before we looked.
@@ -61,6 +97,25 @@ pub struct Details {
     pub cgroup: Option<String>,
     /// Identifier of its container, from the path.
     pub container: Option<String>,
+    /// Path of its program; see [`Attribution::exe`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exe: Option<String>,
+    /// Its effective user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// When it started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<Started>,
+}
+
+/// Does `/proc` number processes as our pid namespace does? If not, what it says of a number is
+/// about another process.
+pub fn proc_is_ours() -> bool {
+    static OURS: OnceLock<bool> = OnceLock::new();
+    *OURS.get_or_init(|| {
+        let own = std::process::id().to_string();
+        fs::read_link("/proc/self").is_ok_and(|link| link.as_os_str() == own.as_str())
+    })
 }
 
 /// What to ask `/proc` about processes.
@@ -91,13 +146,28 @@ impl Ask {
 
 /// Reads what `/proc` says of a process.
 pub fn read_details(pid: u32) -> Details {
-    fs::read_to_string(format!("/proc/{pid}/cgroup"))
-        .map(|text| Details::from_cgroup_file(&text))
-        .unwrap_or_default()
+    if !proc_is_ours() {
+        return Details::default();
+    }
+    let Attribution {
+        exe, uid, started, ..
+    } = Attribution::read(pid);
+    let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup"));
+    Details {
+        exe: exe.map(|path| path.to_string_lossy().into_owned()),
+        uid,
+        started,
+        ..cgroups
+            .map(|text| Details::from_cgroup_file(&text))
+            .unwrap_or_default()
+    }
 }
 
 /// Name of a process that the kernel side did not announce.
 pub fn read_comm(pid: u32) -> Option<Comm> {
+    if !proc_is_ours() {
+        return None;
+    }
     let text = fs::read(format!("/proc/{pid}/comm")).ok()?;
     Some(Comm::from(text.strip_suffix(b"\n").unwrap_or(&text)))
 }
@@ -116,7 +186,18 @@ impl Details {
         Self {
             container: cgroup.and_then(container_of).map(str::to_owned),
             cgroup: cgroup.map(str::to_owned),
+            ..Self::default()
         }
+    }
+
+    /// Its systemd unit.
+    pub fn unit(&self) -> Option<&str> {
+        attribution::unit(self.cgroup.as_deref()?)
+    }
+
+    /// UID of its Kubernetes pod.
+    pub fn pod(&self) -> Option<String> {
+        attribution::pod_uid(self.cgroup.as_deref()?)
     }
 }
 

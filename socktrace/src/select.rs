@@ -7,7 +7,7 @@ use regex_lite::Regex;
 use socktrace_common::socket::TcpState;
 
 use crate::{
-    change::{Change, Family, Kind, What},
+    change::{Change, Family, Kind, Protocol, What},
     clock::Clock,
     field::{Field, Value},
     inventory::one_of,
@@ -16,6 +16,8 @@ use crate::{
 /// What people want to see. An empty list wants everything.
 #[derive(Clone, Debug, Default)]
 pub struct Select {
+    /// What kind of socket.
+    pub protocols: Vec<Protocol>,
     /// Owned by, or done by, one of these processes or their children.
     pub pids: HashSet<u32>,
     /// Local ports.
@@ -39,6 +41,12 @@ pub struct Select {
 }
 
 impl Select {
+    /// Does it depend on what only `/proc` knows of a process?
+    pub fn needs_details(&self) -> bool {
+        let conditions = self.conditions.iter();
+        !self.containers.is_empty() || conditions.into_iter().any(|it| it.field.is_detail())
+    }
+
     /// Is the row wanted? A loss always is.
     pub fn wants(&self, change: &Change, clock: &Clock) -> bool {
         if matches!(change.what, What::Lost { .. }) {
@@ -49,6 +57,7 @@ impl Select {
         let among = |pid: Option<u32>| pid.is_some_and(|pid| self.pids.contains(&pid));
         let container = || owner.and_then(|owner| owner.details.container.as_deref());
         (self.pids.is_empty() || among(owner.map(|owner| owner.pid)) || among(change.actor))
+            && one_of(&self.protocols, socket.protocol.as_ref())
             && one_of(&self.local_ports, socket.local.port.as_ref())
             && one_of(&self.remote_ports, socket.remote.port.as_ref())
             && (self.family.is_none() || self.family == socket.family)

@@ -11,7 +11,8 @@ record() {
     file=$1.rec
     shift
     # In a view of its own, so that no path of the machine gets into the file.
-    unshare --cgroup "$socktrace" record "$file" -- "$@"
+    # shellcheck disable=SC2086
+    unshare --cgroup "$socktrace" record "$file" ${options:-} -- "$@"
 }
 
 record echo "$python" -c '
@@ -89,6 +90,48 @@ for name in names:
         socket.socket().connect_ex(("127.0.0.1", 9))
         os._exit(0)
     os.waitpid(child, 0)
+'
+
+options="--proto tcp,udp,unix,netlink"
+record families "$python" -c '
+import ctypes, os, socket, struct, tempfile
+
+def connect(s, address):
+    return ctypes.CDLL(None).connect(s.fileno(), address, len(address))
+
+os.chdir(tempfile.mkdtemp())
+receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+receiver.bind(("127.0.0.1", 0))
+sender = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+sender.connect(("::ffff:127.0.0.1", receiver.getsockname()[1]))
+sender.send(b"hello")
+connect(sender, bytes(16))
+autobound = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+autobound.sendto(b"hello", receiver.getsockname())
+for s in receiver, sender, autobound:
+    s.close()
+
+for name in b"socket", b"\0abstract\0\x1b[2J", b"\xff\x1b]0;pwned\x07\n\"=1+1":
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(name)
+    listener.listen(5)
+    client = socket.socket(socket.AF_UNIX)
+    client.connect(name)
+    server, _ = listener.accept()
+    client.close()
+    server.close()
+    listener.close()
+
+nobody = socket.socket(socket.AF_UNIX)
+nobody.connect_ex("nowhere")
+nobody.close()
+left, right = socket.socketpair()
+socket.send_fds(left, [b"!"], [right.fileno()])
+right.close()
+# A netlink socket goes with the process.
+netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
+netlink.bind((0, 0))
+os._exit(0)
 '
 
 ls -l ./*.rec

@@ -11,7 +11,7 @@ use socktrace::{
     change::{Kind, state_word},
     cli::Cli,
     detect, failure,
-    field::{COMMON, Field, added},
+    field::{COMMON, Field, ON_REQUEST, added},
     settings::Configuration,
 };
 use socktrace_common::socket::TcpState;
@@ -77,6 +77,7 @@ fn every_key_and_every_event_is_described_in_its_place() {
         keys(section(&events, "Keys that every row has")),
         names(common)
     );
+    assert_eq!(keys(section(&events, "Keys on request")), names(ON_REQUEST));
     let mut described: BTreeSet<_> = keys(&events).into_iter().collect();
     for kind in Kind::value_variants() {
         let section = section(&events, &format!("`{}`", kind.word()));
@@ -86,6 +87,24 @@ fn every_key_and_every_event_is_described_in_its_place() {
         assert!(described.remove(field.name()), "{field:?} is described");
     }
     assert!(described.is_empty(), "no such keys: {described:?}");
+}
+
+#[test]
+fn every_field_of_open_sockets_is_described() {
+    let sockets = document("docs/sockets.md");
+    let parse = |fields: &str| {
+        Cli::try_parse_from(["socktrace", "sockets", "-o", "json", "--fields", fields])
+    };
+    let keys = keys(section(&sockets, "JSON"));
+    assert!(keys.len() > 25, "{keys:?}");
+    assert!(parse(&keys.join(",")).is_ok(), "{keys:?}");
+    // A wrong name is answered with all of them.
+    let answer = parse("nothing").unwrap_err().to_string();
+    let (_, known) = answer.split_once("there are ").unwrap();
+    let known: Vec<_> = known.lines().next().unwrap().split(", ").collect();
+    for key in known {
+        assert!(keys.contains(&key), "{key} is described");
+    }
 }
 
 #[test]
@@ -108,7 +127,11 @@ fn every_event_has_an_example_with_its_keys() {
 
 #[test]
 fn every_word_that_a_row_can_hold_is_described() {
-    use socktrace::change::{By, Ownership, Place, Reason, Role};
+    use socktrace::{
+        change::{By, Ownership, Place, Reason, Role},
+        endpoint::{Family, Protocol, protocol_word},
+    };
+
     let events = document("docs/events.md");
     let described = |name: &str, words: &[&str]| {
         let text = section(&events, name);
@@ -134,7 +157,13 @@ fn every_word_that_a_row_can_hold_is_described() {
     let places = [Place::Ring(0), Place::Map, Place::Recursion, Place::Decode];
     described("`lost`", &places.map(Place::word));
     let owners = [Ownership::Exact, Ownership::Adopted, Ownership::Unknown];
-    described("Keys that every row has", &owners.map(Ownership::word));
+    let common = "Keys that every row has";
+    described(common, &owners.map(Ownership::word));
+    let events = Protocol::ALL.iter().filter(|it| **it != Protocol::Pipe);
+    let protocols: Vec<_> = events.map(|it| protocol_word(*it)).collect();
+    described(common, &protocols);
+    let families = [Family::Ipv4, Family::Ipv6, Family::Unix, Family::Other];
+    described(common, &families.map(Family::word));
 }
 
 #[test]

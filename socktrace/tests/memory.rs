@@ -54,6 +54,7 @@ fn adopted(number: u32) -> Adopted {
         born_ns: 1,
         state_since_ns: 1,
         until_ns: None,
+        name: None,
     }
 }
 

@@ -17,14 +17,14 @@ use proptest::prelude::*;
 use serde_json::{Map, Value};
 use socktrace::{
     change::Kind,
-    field::{COMMON, Field, added, printable},
+    field::{COMMON, Field, ON_REQUEST, added, printable},
     pipeline::Pipeline,
     select::Select,
     sink::{Format, Report, Style, Times},
     source::recording::{Reader, RecordingError},
 };
 
-const RECORDINGS: [&str; 4] = ["echo", "refused", "holders", "hostile"];
+const RECORDINGS: [&str; 5] = ["echo", "refused", "holders", "hostile", "families"];
 
 /// What people read, and the options that ask for it.
 const TABLES: [(&str, &[&str]); 6] = [
@@ -60,6 +60,27 @@ fn descriptors_that_go_by_fork_dup_exec_and_exit_are_shown_as_they_were() {
 #[test]
 fn hostile_names_are_shown_as_they_were() {
     golden("hostile");
+}
+
+#[test]
+fn sockets_that_are_not_tcp_are_shown_as_they_were() {
+    golden("families");
+}
+
+#[test]
+fn a_recording_shows_all_its_protocols_unless_some_are_asked_for() {
+    let protocols = |options: &[&str]| {
+        let mut all = options.to_vec();
+        all.extend(["-o", "csv", "--fields", "proto"]);
+        let text = stdout(&replay("families", &all));
+        let words: BTreeSet<_> = text.lines().skip(1).map(str::to_owned).collect();
+        words.into_iter().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(protocols(&[]), "netlink udp unix");
+    assert_eq!(protocols(&["--proto", "udp"]), "udp");
+    assert_eq!(protocols(&["--proto", "unix,netlink"]), "netlink unix");
+    assert_eq!(protocols(&["--life"]), "");
+    assert_eq!(protocols(&["--life", "--proto", "all"]), "udp unix");
 }
 
 #[test]
@@ -138,8 +159,9 @@ fn csv_says_what_json_says() {
             .iter()
             .map(str::to_owned)
             .collect();
-        let names: Vec<_> = Field::ALL.iter().map(|field| field.name()).collect();
-        assert_eq!(header, names);
+        let by_itself = |field: &&Field| !ON_REQUEST.contains(*field);
+        let fields = Field::ALL.iter().filter(by_itself);
+        assert_eq!(header, fields.map(|field| field.name()).collect::<Vec<_>>());
         let lines: Vec<_> = reader.records().map(Result::unwrap).collect();
         let rows = json(recording);
         assert_eq!(lines.len(), rows.len(), "{recording}");

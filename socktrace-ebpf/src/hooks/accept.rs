@@ -1,19 +1,22 @@
 //! `accept()` and `accept4()` at their ends: the moment a passive socket gets its owner.
 
-use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
+use aya_ebpf::{EbpfContext, macros::tracepoint, programs::TracePointContext};
 use socktrace_common::{
     counters::Outcome,
     event::{AcceptEvent, EventKind},
 };
 
 use super::{
-    returned,
+    name, returned,
     subject::{Subject, caller},
 };
 use crate::{
     emit::{emit, run},
-    filter,
-    kernel::{file, sock, task},
+    kernel::{
+        Probed,
+        file::{self, SocketFile},
+        sock, task,
+    },
     process::announce,
 };
 
@@ -30,14 +33,35 @@ fn try_accept(context: &TracePointContext) -> Outcome {
     let (Some(tgid), Some(socket)) = (caller(EventKind::Accept), Subject::behind(fd)) else {
         return Outcome::Filtered;
     };
-    if filter::follow(socket.id).is_err() {
+    let listener = task::argument(0).and_then(|fd| file::socket(fd as i32));
+    accepted(context, tgid, &socket, identity(listener), fd)
+}
+
+/// Identity of a listener, 0 if it is not known.
+#[inline(always)]
+pub(super) fn identity(listener: Option<SocketFile>) -> u64 {
+    // SAFETY: `Probed` takes any address, and the listener is an open file's socket.
+    listener.map_or(0, |file| unsafe {
+        sock::identity_any(file.sk, sock::kind::<Probed>(file.sk).protocol)
+    })
+}
+
+/// The running process has accepted the socket.
+#[inline(always)]
+pub(super) fn accepted(
+    context: &impl EbpfContext,
+    tgid: u32,
+    socket: &Subject,
+    listener: u64,
+    fd: i32,
+) -> Outcome {
+    if socket.follow().is_err() {
         return Outcome::LostMap;
     }
-    let listener = task::argument(0).and_then(|fd| file::socket(fd as i32));
     announce(context, tgid);
-    // SAFETY: every field of the record is written; the listener is an open file's socket.
+    name::local(context, socket);
+    // SAFETY: every field of the record is written.
     unsafe {
-        let listener = listener.map_or(0, |file| sock::identity_probed(file.sk));
         emit(EventKind::Accept, context, |record: *mut AcceptEvent| {
             socket.describe(&raw mut (*record).socket);
             (&raw mut (*record).listener).write(listener);

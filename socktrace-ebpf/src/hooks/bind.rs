@@ -1,13 +1,14 @@
 //! `bind()` and `listen()`, at their ends.
 
-use aya_ebpf::{macros::tracepoint, programs::TracePointContext};
+use aya_ebpf::{EbpfContext, macros::tracepoint, programs::TracePointContext};
 use socktrace_common::{
     counters::Outcome,
     event::{CallEvent, EventKind},
+    socket::Protocol,
 };
 
 use super::{
-    returned,
+    name, returned,
     subject::{Subject, caller},
 };
 use crate::{
@@ -44,22 +45,68 @@ fn try_call(context: &TracePointContext, kind: EventKind) -> Outcome {
         return Outcome::Filtered;
     };
     let ret = returned(context) as i32;
+    let call = Call {
+        kind,
+        fd,
+        ret,
+        backlog: second,
+        target: task::argument(1).zip(task::argument(2)),
+    };
+    called(context, tgid, &socket, &call)
+}
+
+/// A `bind()` or a `listen()`.
+pub(super) struct Call {
+    pub(super) kind: EventKind,
+    pub(super) fd: i32,
+    pub(super) ret: i32,
+    /// Of `listen()`.
+    pub(super) backlog: i32,
+    /// Of `bind()`: the address of a `sockaddr` in the process's memory, and the length, if they
+    /// are known.
+    pub(super) target: Option<(u64, u64)>,
+}
+
+/// The running process's call has returned.
+#[inline(always)]
+pub(super) fn called(
+    context: &impl EbpfContext,
+    tgid: u32,
+    socket: &Subject,
+    call: &Call,
+) -> Outcome {
+    let &Call {
+        kind,
+        fd,
+        ret,
+        backlog,
+        target,
+    } = call;
     let listens = matches!(kind, EventKind::Listen);
     if listens && ret == 0 {
         // SAFETY: `Probed` takes any address.
         let netns = unsafe { sock::netns::<Probed>(socket.file.sk) };
-        if filter::listen(netns, socket.at.lport).is_err() || filter::follow(socket.id).is_err() {
+        // Only TCP tells of children that nobody has accepted.
+        let tcp = socket.at.kind.protocol == Protocol::Tcp;
+        if tcp && filter::listen(netns, socket.at.lport).is_err() || socket.follow().is_err() {
             return Outcome::LostMap;
         }
     }
     announce(context, tgid);
+    if !listens {
+        if ret == 0 {
+            name::local(context, socket);
+        } else {
+            name::asked(context, socket, target);
+        }
+    }
     // SAFETY: every field of the record is written.
     unsafe {
         emit(kind, context, |record: *mut CallEvent| {
             socket.describe(&raw mut (*record).socket);
             (&raw mut (*record).fd).write(fd);
             (&raw mut (*record).ret).write(ret);
-            (&raw mut (*record).arg).write(if listens { second } else { 0 });
+            (&raw mut (*record).arg).write(if listens { backlog } else { 0 });
             (&raw mut (*record).pad).write(0);
         })
     }

@@ -8,15 +8,16 @@ use aya_ebpf::{
 use socktrace_common::{
     counters::Outcome,
     event::{CloseEvent, ClosedBy, DescriptorsEvent, EventKind},
+    socket::SocketInfo,
 };
 
 use super::{
+    destroy::destroyed_by_close,
     entered,
     subject::{Subject, caller},
 };
 use crate::{
     emit::{emit, run},
-    filter,
     kernel::{file, task},
     process::{announce, known},
 };
@@ -51,18 +52,42 @@ fn try_close(context: &TracePointContext, fd: i32, by: ClosedBy) -> Outcome {
         return Outcome::Filtered;
     };
     // One that was open before us is met here first, and its end is still to come.
-    if filter::follow(socket.id).is_err() {
+    if socket.follow().is_err() {
         return Outcome::LostMap;
     }
+    let left = socket.file.references_left();
+    let describe = |out| {
+        // SAFETY: `out` is part of the record.
+        unsafe { socket.describe(out) }
+    };
+    let outcome = closed(context, tgid, fd, by, left, describe);
+    if left == 0 && socket.ends_by_close() {
+        let error = socket.error();
+        run(EventKind::Destroy, || {
+            destroyed_by_close(context, error, describe)
+        });
+    }
+    outcome
+}
+
+/// The running process lets go of the socket that `describe` writes.
+#[inline(always)]
+pub(super) fn closed(
+    context: &impl EbpfContext,
+    tgid: u32,
+    fd: i32,
+    by: ClosedBy,
+    references_left: i64,
+    describe: impl FnOnce(*mut SocketInfo),
+) -> Outcome {
     announce(context, tgid);
     // SAFETY: every field of the record is written.
     unsafe {
         emit(EventKind::Close, context, |record: *mut CloseEvent| {
-            socket.describe(&raw mut (*record).socket);
+            describe(&raw mut (*record).socket);
             (&raw mut (*record).fd).write(fd);
             (&raw mut (*record).by).write(by as u32);
-            let left = socket.file.references_left();
-            (&raw mut (*record).references_left).write(left);
+            (&raw mut (*record).references_left).write(references_left);
         })
     }
 }

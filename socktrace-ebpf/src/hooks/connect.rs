@@ -1,7 +1,8 @@
 //! `connect()` at its end: who, with which descriptor, and the errors that no state change shows.
 
 use aya_ebpf::{
-    helpers::generated::bpf_probe_read_user, macros::tracepoint, programs::TracePointContext,
+    EbpfContext, helpers::generated::bpf_probe_read_user, macros::tracepoint,
+    programs::TracePointContext,
 };
 use socktrace_common::{
     counters::Outcome,
@@ -9,12 +10,11 @@ use socktrace_common::{
 };
 
 use super::{
-    returned,
+    name, returned,
     subject::{Subject, caller},
 };
 use crate::{
     emit::{emit, run},
-    filter,
     kernel::task,
     process::announce,
 };
@@ -39,11 +39,31 @@ fn try_connect(context: &TracePointContext) -> Outcome {
     let Some(socket) = Subject::behind(fd) else {
         return Outcome::Filtered;
     };
-    if filter::follow(socket.id).is_err() {
+    let ret = returned(context) as i32;
+    let target = task::argument(1).zip(task::argument(2));
+    connected(context, tgid, &socket, fd, ret, target)
+}
+
+/// The running process's `connect()` has returned. `target` is the address of a `sockaddr` in its
+/// memory, and the length.
+#[inline(always)]
+pub(super) fn connected(
+    context: &impl EbpfContext,
+    tgid: u32,
+    socket: &Subject,
+    fd: i32,
+    ret: i32,
+    target: Option<(u64, u64)>,
+) -> Outcome {
+    if socket.follow().is_err() {
         return Outcome::LostMap;
     }
-    let ret = returned(context) as i32;
     announce(context, tgid);
+    if ret == 0 {
+        name::remote(context, socket);
+    } else {
+        name::asked(context, socket, target);
+    }
     // SAFETY: every field of the record is written.
     unsafe {
         emit(EventKind::Connect, context, |record: *mut ConnectEvent| {
@@ -51,10 +71,13 @@ fn try_connect(context: &TracePointContext) -> Outcome {
             (&raw mut (*record).fd).write(fd);
             (&raw mut (*record).ret).write(ret);
             (&raw mut (*record).pad).write(0);
-            let target = (&raw mut (*record).target).cast::<[u32; 7]>();
-            target.write([0; 7]);
-            if ret < 0 && ret != -EINPROGRESS {
-                copy_target(target);
+            let copy = (&raw mut (*record).target).cast::<[u32; 7]>();
+            copy.write([0; 7]);
+            if ret < 0
+                && ret != -EINPROGRESS
+                && let Some((address, length)) = target
+            {
+                copy_target(address, length, copy);
             }
         })
     }
@@ -63,15 +86,12 @@ fn try_connect(context: &TracePointContext) -> Outcome {
 /// Copies what the program asked for: a failed call may have left the socket without it. Read at
 /// the end of the call, and shown only where the socket itself has no address.
 #[inline(always)]
-unsafe fn copy_target(target: *mut [u32; 7]) {
+unsafe fn copy_target(address: u64, length: u64, copy: *mut [u32; 7]) {
     /// `struct sockaddr_in` and `struct sockaddr_in6`, without its scope.
     const IPV4: u64 = 16;
     const IPV6: u64 = 28;
-    let (Some(address), Some(length)) = (task::argument(1), task::argument(2)) else {
-        return;
-    };
     let size = if length >= IPV6 { IPV6 } else { IPV4 };
-    // SAFETY: the helper checks the address, and `target` has room for the longer one. On a
+    // SAFETY: the helper checks the address, and `copy` has room for the longer one. On a
     // fault it writes zeroes.
-    _ = unsafe { bpf_probe_read_user(target.cast(), size as u32, address as *const _) };
+    _ = unsafe { bpf_probe_read_user(copy.cast(), size as u32, address as *const _) };
 }

@@ -1,13 +1,15 @@
-//! The kernel destroys a TCP socket.
+//! A socket is gone.
 
 use aya_ebpf::{
     EbpfContext,
-    macros::{btf_tracepoint, tracepoint},
-    programs::{BtfTracePointContext, TracePointContext},
+    helpers::generated::bpf_get_socket_cookie,
+    macros::{btf_tracepoint, cgroup_sock, tracepoint},
+    programs::{BtfTracePointContext, SockContext, TracePointContext},
 };
 use socktrace_common::{
     counters::Outcome,
     event::{DestroyEvent, EventKind},
+    socket::{Protocol, SocketInfo},
 };
 
 use crate::{
@@ -15,7 +17,7 @@ use crate::{
     filter,
     kernel::{
         Probed, Typed,
-        sock::{self, Sock, SockMemory},
+        sock::{self, Kind, Sock, SockMemory},
     },
 };
 
@@ -58,10 +60,75 @@ unsafe fn try_destroy<M: SockMemory>(context: &impl EbpfContext, sk: Sock) -> Ou
         }
         // Whatever its ports: before it had any, its first events may have passed, and user space
         // keeps a socket until it hears of its end.
-        let at = sock::endpoint::<M>(sk);
+        let at = sock::endpoint::<M>(sk, Kind::tcp::<M>(sk));
         emit(EventKind::Destroy, context, |record: *mut DestroyEvent| {
             sock::describe::<M>(sk, id, &at, &raw mut (*record).socket);
             (&raw mut (*record).error).write(sock::error::<M>(sk));
+            (&raw mut (*record).pad).write(0);
+        })
+    }
+}
+
+/// `inet_release()` runs this when the last reference to the file of a socket over IPv4 or IPv6
+/// goes, however it goes (5.9). Attached to the root of cgroup v2, if there is one.
+#[cgroup_sock(sock_release)]
+fn sock_release(context: SockContext) -> i32 {
+    run(EventKind::Destroy, || {
+        // What programs of this type see as their context is the socket itself
+        // (__cgroup_bpf_run_filter_sk(), kernel/bpf/cgroup.c).
+        // SAFETY: so its address is a socket's.
+        unsafe { try_release(&context, context.sock.cast_const().cast()) }
+    });
+    // The kernel does not look at it, and the verifier wants it to be 0 or 1.
+    1
+}
+
+#[inline(always)]
+unsafe fn try_release(context: &SockContext, sk: Sock) -> Outcome {
+    // SAFETY: `Probed` takes any address, and the context is what the helper takes in a program
+    // of this type; every field of the record is written.
+    unsafe {
+        let kind = sock::kind::<Probed>(sk);
+        // TCP sockets live on: the peer has to hear of it.
+        if kind.protocol == Protocol::Tcp || !filter::protocol(kind.protocol) {
+            return Outcome::Filtered;
+        }
+        let inode = sock::inode_identity(sk);
+        let id = if kind.protocol == Protocol::Mptcp {
+            inode
+        } else {
+            bpf_get_socket_cookie(context.sock.cast())
+        };
+        // Both: it may have had no cookie when it was followed.
+        let followed = filter::forget(id) | filter::forget(inode);
+        if !followed || !filter::kind(EventKind::Destroy) {
+            return Outcome::Filtered;
+        }
+        let at = sock::endpoint::<Probed>(sk, kind);
+        emit(EventKind::Destroy, context, |record: *mut DestroyEvent| {
+            sock::describe::<Probed>(sk, id, &at, &raw mut (*record).socket);
+            (&raw mut (*record).error).write(sock::error::<Probed>(sk));
+            (&raw mut (*record).pad).write(0);
+        })
+    }
+}
+
+/// A close takes the last reference to a socket of whose end nothing else tells: it goes before
+/// the call is back. `describe` writes which it is, `error` is its `sk_err` if it is still known.
+#[inline(always)]
+pub(super) fn destroyed_by_close(
+    context: &impl EbpfContext,
+    error: i32,
+    describe: impl FnOnce(*mut SocketInfo),
+) -> Outcome {
+    if !filter::kind(EventKind::Destroy) {
+        return Outcome::Filtered;
+    }
+    // SAFETY: every field of the record is written.
+    unsafe {
+        emit(EventKind::Destroy, context, |record: *mut DestroyEvent| {
+            describe(&raw mut (*record).socket);
+            (&raw mut (*record).error).write(error);
             (&raw mut (*record).pad).write(0);
         })
     }

@@ -4,6 +4,8 @@ mod subject;
 
 mod process;
 
+mod name;
+
 mod socket;
 
 mod bind;
@@ -18,13 +20,9 @@ mod close;
 
 mod destroy;
 
-use aya_ebpf::{EbpfContext as _, helpers::bpf_get_current_pid_tgid, programs::TracePointContext};
+mod uring;
 
-/// The process that runs.
-#[inline(always)]
-fn current_tgid() -> u32 {
-    (bpf_get_current_pid_tgid() >> 32) as u32
-}
+use aya_ebpf::{EbpfContext as _, programs::TracePointContext};
 
 /// What the system call returned. The layout of `syscalls:sys_exit_*` is the kernel's ABI for
 /// programs (`struct syscall_tp_t`, `kernel/trace/trace_syscalls.c`, since 4.14).

@@ -6,11 +6,13 @@ use socktrace_common::{
     event::{EventKind, ExecEvent, ForkEvent, Header},
 };
 
-use super::current_tgid;
 use crate::{
     emit::{emit, run},
     filter,
-    kernel::task::{self, Task},
+    kernel::{
+        pid,
+        task::{self, Task},
+    },
     maps::{PIDS, PROCESSES},
     process::known,
 };
@@ -24,7 +26,8 @@ fn sched_process_fork(context: BtfTracePointContext) -> i32 {
     run(EventKind::Fork, || {
         // SAFETY: both arguments are typed tasks; every field of the record is written.
         unsafe {
-            let (from, to) = (task::tgid(parent), task::tgid(child));
+            let (from, to) = (pid::tgid(parent), pid::tgid(child));
+            // A thread, or processes of which neither has a number for us.
             if from == to {
                 return Outcome::Filtered;
             }
@@ -56,7 +59,7 @@ fn sched_process_fork(context: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sched_process_exec")]
 fn sched_process_exec(context: BtfTracePointContext) -> i32 {
     run(EventKind::Exec, || {
-        if !filter::kind(EventKind::Exec) || !known(current_tgid()) {
+        if !filter::kind(EventKind::Exec) || !known(pid::running_tgid()) {
             return Outcome::Filtered;
         }
         let current = task::current();
@@ -81,7 +84,7 @@ fn sched_process_exit(context: BtfTracePointContext) -> i32 {
         if !unsafe { task::last_thread(task::current()) } {
             return Outcome::Filtered;
         }
-        let tgid = current_tgid();
+        let tgid = pid::running_tgid();
         if filter::by_process() {
             // Absent for every process that is not followed.
             _ = PIDS.remove(tgid);

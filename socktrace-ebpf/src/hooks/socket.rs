@@ -1,13 +1,15 @@
 //! A process creates a socket.
 
 use aya_ebpf::{
-    helpers::generated::bpf_get_socket_cookie,
+    EbpfContext,
+    helpers::generated::{bpf_get_socket_cookie, bpf_probe_read_user},
     macros::{cgroup_sock, tracepoint},
     programs::{SockContext, TracePointContext},
 };
 use socktrace_common::{
     counters::Outcome,
     event::{EventKind, SocketEvent},
+    socket::PROTO_MPTCP,
 };
 
 use super::{
@@ -16,8 +18,7 @@ use super::{
 };
 use crate::{
     emit::{emit, run},
-    filter,
-    kernel::{Probed, sock},
+    kernel::{Probed, sock, task},
     process::announce,
 };
 
@@ -26,8 +27,14 @@ use crate::{
 /// Attached to the root of cgroup v2, if there is one.
 #[cgroup_sock(sock_create)]
 fn sock_create(context: SockContext) -> i32 {
-    // SAFETY: the context is what this helper takes in a program of this type.
-    _ = unsafe { bpf_get_socket_cookie(context.sock.cast()) };
+    // SAFETY: the verifier knows the context's fields, and the context is what this helper takes
+    // in a program of this type.
+    unsafe {
+        // The children of an MPTCP listener would all have its cookie.
+        if (*context.sock).protocol != u32::from(PROTO_MPTCP) {
+            _ = bpf_get_socket_cookie(context.sock.cast());
+        }
+    }
     // Anything else would refuse the socket.
     1
 }
@@ -35,17 +42,44 @@ fn sock_create(context: SockContext) -> i32 {
 /// `socket()` at its end, when the descriptor is there.
 #[tracepoint]
 fn sys_exit_socket(context: TracePointContext) -> u32 {
-    run(EventKind::Socket, || try_socket(&context));
+    run(EventKind::Socket, || {
+        try_socket(&context, returned(&context) as i32)
+    });
+    0
+}
+
+/// `socketpair()` at its end, when both descriptors are where the program wants them.
+#[tracepoint]
+fn sys_exit_socketpair(context: TracePointContext) -> u32 {
+    let mut pair = [-1_i32; 2];
+    if returned(&context) == 0
+        && let Some(at) = task::fourth_argument()
+    {
+        // SAFETY: the helper checks the address. On a fault it writes zeroes, which may be the
+        // descriptor of a socket, so that is looked at.
+        let failed = unsafe { bpf_probe_read_user((&raw mut pair).cast(), 8, at as *const _) };
+        if failed != 0 {
+            pair = [-1; 2];
+        }
+    }
+    for fd in pair {
+        run(EventKind::Socket, || try_socket(&context, fd));
+    }
     0
 }
 
 #[inline(always)]
-fn try_socket(context: &TracePointContext) -> Outcome {
-    let fd = returned(context) as i32;
+fn try_socket(context: &TracePointContext, fd: i32) -> Outcome {
     let (Some(tgid), Some(socket)) = (caller(EventKind::Socket), Subject::behind(fd)) else {
         return Outcome::Filtered;
     };
-    if filter::follow(socket.id).is_err() {
+    created(context, tgid, &socket, fd)
+}
+
+/// The running process has created the socket.
+#[inline(always)]
+pub(super) fn created(context: &impl EbpfContext, tgid: u32, socket: &Subject, fd: i32) -> Outcome {
+    if socket.follow().is_err() {
         return Outcome::LostMap;
     }
     announce(context, tgid);

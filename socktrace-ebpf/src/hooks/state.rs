@@ -11,13 +11,12 @@ use socktrace_common::{
     socket::TcpState,
 };
 
-use super::current_tgid;
 use crate::{
     emit::{emit, run},
     filter,
     kernel::{
-        Probed, Typed,
-        sock::{self, Sock, SockMemory},
+        Probed, Typed, pid,
+        sock::{self, Kind, Sock, SockMemory},
         task,
     },
     process::announce,
@@ -81,12 +80,11 @@ unsafe fn try_state<M: SockMemory>(
         }
         // Asked for first: whoever looks at this socket later finds its cookie.
         let id = M::identity(sk);
-        let at = sock::endpoint::<M>(sk);
+        let at = sock::endpoint::<M>(sk, Kind::tcp::<M>(sk));
         let by_caller = old == CLOSE && (new == SYN_SENT || new == LISTEN);
-        let tgid = current_tgid();
         if filter::by_process() {
             let wanted = if by_caller {
-                filter::process(tgid)
+                filter::process(pid::running_tgid())
             } else if new == SYN_RECV {
                 filter::listened(sock::netns::<M>(sk), at.lport)
             } else {
@@ -99,7 +97,7 @@ unsafe fn try_state<M: SockMemory>(
         if filter::by_process() && old == LISTEN && new == CLOSE {
             filter::unlisten(sock::netns::<M>(sk), at.lport);
         }
-        if !filter::endpoint(at.family, at.lport, at.rport) {
+        if !filter::endpoint(&at) {
             return Outcome::Filtered;
         }
         if (by_caller || new == SYN_RECV) && filter::follow(id).is_err() {
@@ -107,7 +105,7 @@ unsafe fn try_state<M: SockMemory>(
         }
         let mut connect_fd = -1;
         if by_caller {
-            announce(context, tgid);
+            announce(context, pid::running_tgid());
             connect_fd = task::connecting_fd();
         }
         emit(EventKind::State, context, |record: *mut StateEvent| {

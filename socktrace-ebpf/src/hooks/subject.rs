@@ -1,18 +1,23 @@
-//! The TCP socket that a system call is about.
+//! The socket that a system call is about.
 
-use socktrace_common::{event::EventKind, socket::SocketInfo};
+use socktrace_common::{
+    config::HAVE_RELEASE,
+    event::EventKind,
+    socket::{Protocol, SocketInfo},
+};
 
-use super::current_tgid;
 use crate::{
-    filter,
+    filter::{self, MapFull},
     kernel::{
         Probed,
         file::{self, SocketFile},
+        pid,
         sock::{self, Endpoint},
     },
+    maps::config,
 };
 
-/// A TCP socket of the running process that may pass the filters.
+/// A socket of the running process that may pass the filters.
 pub(super) struct Subject {
     pub(super) file: SocketFile,
     pub(super) at: Endpoint,
@@ -20,30 +25,62 @@ pub(super) struct Subject {
     pub(super) id: u64,
 }
 
-/// The running process, if its events of this kind may pass.
+/// The running process, if its events of this kind may pass; 0 for one that has no number for us.
 #[inline(always)]
 pub(super) fn caller(kind: EventKind) -> Option<u32> {
-    let tgid = current_tgid();
+    let tgid = pid::running_tgid();
     (filter::kind(kind) && filter::process(tgid)).then_some(tgid)
 }
 
 impl Subject {
-    /// The socket behind a descriptor; `None` if it is none, is not TCP or is not wanted.
+    /// The socket behind a descriptor; `None` if it is none or is not wanted.
     #[inline(always)]
     pub(super) fn behind(fd: i32) -> Option<Self> {
-        let file = file::socket(fd)?;
+        Self::of(file::socket(fd)?)
+    }
+
+    /// The socket, unless it is not wanted.
+    #[inline(always)]
+    pub(super) fn of(file: SocketFile) -> Option<Self> {
         // SAFETY: `Probed` takes any address, and this is the open file's socket.
         unsafe {
-            if !sock::is_tcp::<Probed>(file.sk) {
+            let kind = sock::kind::<Probed>(file.sk);
+            if !filter::protocol(kind.protocol) {
                 return None;
             }
-            let at = sock::endpoint::<Probed>(file.sk);
-            if !filter::endpoint(at.family, at.lport, at.rport) {
+            let at = sock::endpoint::<Probed>(file.sk, kind);
+            if !filter::endpoint(&at) {
                 return None;
             }
-            let id = sock::identity_probed(file.sk);
+            let id = sock::identity_any(file.sk, kind.protocol);
             Some(Self { file, at, id })
         }
+    }
+
+    /// From now on what is told of the socket outside its process's calls passes, if only some
+    /// processes are followed.
+    #[inline(always)]
+    pub(super) fn follow(&self) -> Result<(), MapFull> {
+        if self.ends_by_close() {
+            // Nothing is.
+            return Ok(());
+        }
+        filter::follow(self.id)
+    }
+
+    /// Does nothing tell of its end but the `close()` that leaves no reference?
+    #[inline(always)]
+    pub(super) fn ends_by_close(&self) -> bool {
+        let kind = self.at.kind;
+        let told = kind.is_released() && config!(flags) & HAVE_RELEASE != 0;
+        kind.protocol != Protocol::Tcp && !told
+    }
+
+    /// Its `sk_err`.
+    #[inline(always)]
+    pub(super) fn error(&self) -> i32 {
+        // SAFETY: `Probed` takes any address.
+        unsafe { sock::error::<Probed>(self.file.sk) }
     }
 
     /// Writes what identifies the socket and how it stands.

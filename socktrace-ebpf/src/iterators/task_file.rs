@@ -12,7 +12,7 @@ use socktrace_common::{
 use super::context_pointer;
 use crate::{
     kernel::{
-        Memory as _, Typed, present,
+        Memory as _, Typed, pid, present,
         sock::{self, Sock},
         task::{self, Task},
     },
@@ -78,7 +78,7 @@ unsafe fn describe(task: Task, fd: u32, file: *const u8) -> Option<HolderRecord>
         let mut record = HolderRecord {
             cookie: 0,
             start_ns: task::identity(task).0,
-            tgid: task::tgid(task),
+            tgid: pid::tgid(task),
             fd,
             inode: Typed::read::<u64>(inode, offset!(inode_number)) as u32,
             netns: 0,

@@ -19,7 +19,12 @@ pub(crate) struct SocketFile {
 /// private data is not a socket.
 #[inline(always)]
 pub(crate) fn socket(fd: i32) -> Option<SocketFile> {
-    let file = open_file(fd)?;
+    socket_of(open_file(fd)?)
+}
+
+/// The socket that is this open file, if it is one.
+#[inline(always)]
+pub(crate) fn socket_of(file: *const u8) -> Option<SocketFile> {
     // SAFETY: `Probed` takes any address.
     unsafe {
         let inode = Probed::pointer(file, offset!(file_inode));

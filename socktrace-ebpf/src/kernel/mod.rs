@@ -1,10 +1,13 @@
 //! Typed reads of kernel structs. What differs between kernels lives and dies here.
 
 pub(crate) mod file;
+pub(crate) mod pid;
 pub(crate) mod sock;
 pub(crate) mod task;
+pub(crate) mod unix;
+pub(crate) mod uring;
 
-use aya_ebpf::helpers::bpf_probe_read_kernel;
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use socktrace_common::config::ABSENT;
 
 /// A way to read kernel memory at an offset that only the running kernel knows.
@@ -53,9 +56,19 @@ pub(crate) struct Probed;
 impl Memory for Probed {
     #[inline(always)]
     unsafe fn read<T: Copy + Default>(base: *const u8, offset: u32) -> T {
-        // SAFETY: the helper checks the address itself.
-        unsafe { bpf_probe_read_kernel(base.wrapping_add(offset as usize).cast()) }
-            .unwrap_or_default()
+        let mut value = T::default();
+        let address = base.wrapping_add(offset as usize);
+        // SAFETY: the helper checks the address itself, and `value` is an integer.
+        // Its result is not looked at: on a fault it writes zeroes (5.5), and a branch for each
+        // read would be two ways for the verifier to follow through all that comes after.
+        unsafe {
+            _ = bpf_probe_read_kernel(
+                (&raw mut value).cast(),
+                size_of::<T>() as u32,
+                address.cast(),
+            );
+        }
+        value
     }
 }
 

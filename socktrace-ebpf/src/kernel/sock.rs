@@ -5,7 +5,10 @@ use aya_ebpf::helpers::generated::bpf_get_socket_cookie;
 use socktrace_common::{
     config::HAVE_COOKIE,
     event::{STATE_FIN_RECEIVED, STATE_ORPHAN},
-    socket::{FAMILY_IPV4, FAMILY_IPV6, PROTO_TCP, SYNTHETIC_ID, SocketInfo},
+    socket::{
+        FAMILY_IPV4, FAMILY_IPV6, INODE_ID, PROTO_RAW, PROTO_TCP, Protocol, SYNTHETIC_ID,
+        SocketInfo,
+    },
 };
 
 use super::{Memory, Probed, Typed, present};
@@ -15,21 +18,77 @@ use crate::maps::{IDENTITIES, NEXT_IDENTITY, config, offset, take_number};
 /// when the peer's FIN arrives.
 const SOCK_DONE: u64 = 1 << 1;
 
+/// `SOCK_RAW` (include/linux/net.h).
+const SOCK_RAW: u16 = 3;
+
 /// A pointer to a `struct sock`.
 pub(crate) type Sock = *const u8;
 
-/// Is it TCP? Other protocols share the state machine (SCTP) or its tracepoints (MPTCP).
+/// Is it TCP, of those sockets that have a state machine? Other protocols share it (SCTP) or its
+/// tracepoints (MPTCP).
 #[inline(always)]
 pub(crate) unsafe fn is_tcp<M: Memory>(sk: Sock) -> bool {
     // SAFETY: the caller's pointer fits `M`.
-    unsafe { M::read::<u16>(sk, offset!(sock_protocol)) == PROTO_TCP && is_inet::<M>(sk) }
+    unsafe { M::read::<u16>(sk, offset!(sock_protocol)) == PROTO_TCP && is_inet(family::<M>(sk)) }
+}
+
+/// `AF_*`: there are fewer than 256.
+#[inline(always)]
+unsafe fn family<M: Memory>(sk: Sock) -> u8 {
+    // SAFETY: the caller's pointer fits `M`.
+    unsafe { M::read::<u16>(sk, offset!(sock_family)) as u8 }
 }
 
 #[inline(always)]
-unsafe fn is_inet<M: Memory>(sk: Sock) -> bool {
+pub(crate) fn is_inet(family: u8) -> bool {
+    family == FAMILY_IPV4 || family == FAMILY_IPV6
+}
+
+/// What is decided first: family and protocol of any socket.
+#[inline(always)]
+pub(crate) unsafe fn kind<M: Memory>(sk: Sock) -> Kind {
     // SAFETY: the caller's pointer fits `M`.
-    let family = unsafe { M::read::<u16>(sk, offset!(sock_family)) };
-    family == u16::from(FAMILY_IPV4) || family == u16::from(FAMILY_IPV6)
+    unsafe {
+        let family = family::<M>(sk);
+        let mut proto = M::read::<u16>(sk, offset!(sock_protocol));
+        // A raw socket's number is what it takes: 6 does not make it TCP.
+        if is_inet(family) && M::read::<u16>(sk, offset!(sock_type)) == SOCK_RAW {
+            proto = PROTO_RAW;
+        }
+        Kind {
+            family,
+            proto,
+            protocol: Protocol::of(family, proto),
+        }
+    }
+}
+
+/// Family and protocol.
+#[derive(Clone, Copy)]
+pub(crate) struct Kind {
+    family: u8,
+    /// As in [`SocketInfo::proto`].
+    proto: u16,
+    pub(crate) protocol: Protocol,
+}
+
+impl Kind {
+    /// Of a socket that [`is_tcp`].
+    #[inline(always)]
+    pub(crate) unsafe fn tcp<M: Memory>(sk: Sock) -> Self {
+        Self {
+            // SAFETY: the caller's pointer fits `M`.
+            family: unsafe { family::<M>(sk) },
+            proto: PROTO_TCP,
+            protocol: Protocol::Tcp,
+        }
+    }
+
+    /// Does `cgroup/sock_release` tell of its end, where it is attached?
+    #[inline(always)]
+    pub(crate) fn is_released(self) -> bool {
+        is_inet(self.family) && self.protocol != Protocol::Tcp
+    }
 }
 
 /// Identity of a socket whose type the verifier knows.
@@ -74,6 +133,40 @@ pub(crate) unsafe fn identity_probed(sk: Sock) -> u64 {
     }
 }
 
+/// Identity of a socket of any kind, from a program that may not make the kernel give it a cookie.
+///
+/// Only TCP sockets get a cookie on their way. Others have one where `cgroup/sock_create` gave it
+/// or somebody asked; before that they are known by their inode number, which outlives no socket
+/// here: what is told of them has a file. MPTCP sockets always are: one that comes out of a
+/// listener has the listener's cookie if that had one, as `mptcp_sk_clone_init()`
+/// (net/mptcp/protocol.c) copies it.
+#[inline(always)]
+pub(crate) unsafe fn identity_any(sk: Sock, protocol: Protocol) -> u64 {
+    // SAFETY: `Probed` takes any address.
+    unsafe {
+        if protocol == Protocol::Tcp {
+            return identity_probed(sk);
+        }
+        let cookie: u64 = Probed::read(sk, offset!(sock_cookie));
+        if cookie != 0 && protocol != Protocol::Mptcp {
+            return cookie;
+        }
+        inode_identity(sk)
+    }
+}
+
+/// Identity of a socket without a cookie: its inode number, 0 where it has none.
+#[inline(always)]
+pub(crate) unsafe fn inode_identity(sk: Sock) -> u64 {
+    // SAFETY: `Probed` takes any address.
+    let inode = unsafe { inode::<Probed>(sk) };
+    if inode == 0 {
+        0
+    } else {
+        INODE_ID | u64::from(inode)
+    }
+}
+
 /// The socket is gone: its address will be another's.
 #[inline(always)]
 pub(crate) fn forget_identity(sk: Sock) {
@@ -83,19 +176,34 @@ pub(crate) fn forget_identity(sk: Sock) {
     }
 }
 
-/// Family and ports: what filters ask for.
+/// Kind, family and ports: what filters ask for.
 pub(crate) struct Endpoint {
+    pub(crate) kind: Kind,
+    /// IPv4 for an IPv6 socket that talks to an IPv4-mapped address.
     pub(crate) family: u8,
     pub(crate) lport: u16,
     pub(crate) rport: u16,
 }
 
 #[inline(always)]
-pub(crate) unsafe fn endpoint<M: Memory>(sk: Sock) -> Endpoint {
+pub(crate) unsafe fn endpoint<M: Memory>(sk: Sock, kind: Kind) -> Endpoint {
     // SAFETY: the caller's pointer fits `M`; `Probed` takes any address.
     unsafe {
-        let family = M::read::<u16>(sk, offset!(sock_family)) as u8;
-        let mapped = family == FAMILY_IPV6 && is_mapped::<M>(sk);
+        // A connection has two mapped addresses or none; others may have a local one alone.
+        let mapped = kind.family == FAMILY_IPV6
+            && (is_mapped::<M>(sk, offset!(sock_v6_daddr))
+                || kind.protocol != Protocol::Tcp
+                    && is_mapped::<M>(sk, offset!(sock_v6_rcv_saddr)));
+        let family = if mapped { FAMILY_IPV4 } else { kind.family };
+        if !kind.protocol.has_ports() {
+            // A raw socket keeps its protocol there, others something else.
+            return Endpoint {
+                kind,
+                family,
+                lport: 0,
+                rport: 0,
+            };
+        }
         let mut lport = M::read::<u16>(sk, offset!(sock_num));
         if lport == 0 {
             // A port that the kernel chose is given back before the last state change, but
@@ -103,22 +211,22 @@ pub(crate) unsafe fn endpoint<M: Memory>(sk: Sock) -> Endpoint {
             lport = u16::from_be(Probed::read(sk, offset!(inet_sport)));
         }
         Endpoint {
-            family: if mapped { FAMILY_IPV4 } else { family },
+            kind,
+            family,
             lport,
             rport: u16::from_be(M::read(sk, offset!(sock_dport))),
         }
     }
 }
 
-/// Does an IPv6 socket talk to an IPv4-mapped address?
+/// Is the address at this offset of an IPv6 socket an IPv4-mapped one?
 #[inline(always)]
-unsafe fn is_mapped<M: Memory>(sk: Sock) -> bool {
-    let daddr = offset!(sock_v6_daddr);
+unsafe fn is_mapped<M: Memory>(sk: Sock, at: u32) -> bool {
     // SAFETY: the caller's pointer fits `M`.
     unsafe {
-        M::read::<u32>(sk, daddr + 8) == 0xffff_0000_u32.to_le()
-            && M::read::<u32>(sk, daddr + 4) == 0
-            && M::read::<u32>(sk, daddr) == 0
+        M::read::<u32>(sk, at + 8) == 0xffff_0000_u32.to_le()
+            && M::read::<u32>(sk, at + 4) == 0
+            && M::read::<u32>(sk, at) == 0
     }
 }
 
@@ -132,18 +240,20 @@ pub(crate) unsafe fn describe<M: Memory>(sk: Sock, id: u64, at: &Endpoint, out: 
                 [M::read(sk, offset!(sock_rcv_saddr)), 0, 0, 0],
                 [M::read(sk, offset!(sock_daddr)), 0, 0, 0],
             )
-        } else {
+        } else if at.family == FAMILY_IPV6 {
             (
                 address::<M>(sk, offset!(sock_v6_rcv_saddr)),
                 address::<M>(sk, offset!(sock_v6_daddr)),
             )
+        } else {
+            ([0; 4], [0; 4])
         };
         (&raw mut (*out).id).write(id);
         (&raw mut (*out).laddr).cast::<[u32; 4]>().write(laddr);
         (&raw mut (*out).raddr).cast::<[u32; 4]>().write(raddr);
         (&raw mut (*out).lport).write(at.lport);
         (&raw mut (*out).rport).write(at.rport);
-        (&raw mut (*out).proto).write(M::read(sk, offset!(sock_protocol)));
+        (&raw mut (*out).proto).write(at.kind.proto);
         (&raw mut (*out).family).write(at.family);
         (&raw mut (*out).state).write(M::read(sk, offset!(sock_state)));
         (&raw mut (*out).netns).write(netns::<M>(sk));

@@ -18,13 +18,6 @@ pub(crate) fn current() -> Task {
     unsafe { bpf_get_current_task_btf() }.cast_const().cast()
 }
 
-/// The process of a task.
-#[inline(always)]
-pub(crate) unsafe fn tgid(task: Task) -> u32 {
-    // SAFETY: the caller's pointer is a typed task.
-    unsafe { Typed::read(task, offset!(task_tgid)) }
-}
-
 /// Start time (`CLOCK_BOOTTIME`, ns) and name of the process, not of the thread.
 #[inline(always)]
 pub(crate) unsafe fn identity(task: Task) -> (u64, [u64; 2]) {
@@ -97,6 +90,13 @@ fn registers() -> Option<*const u8> {
 pub(crate) fn argument(index: usize) -> Option<u64> {
     // SAFETY: the verifier knows the registers' type.
     registers().map(|regs| unsafe { Typed::read(regs, offset!(regs_args[index])) })
+}
+
+/// The fourth argument of the running system call.
+#[inline(always)]
+pub(crate) fn fourth_argument() -> Option<u64> {
+    // SAFETY: the verifier knows the registers' type.
+    registers().map(|regs| unsafe { Typed::read(regs, offset!(regs_fourth)) })
 }
 
 /// The descriptor that a running `connect()` names, -1 where another call or none runs.

@@ -3,6 +3,7 @@
 #![allow(missing_docs, reason = "a flattened group has its help in its members")]
 
 mod ports;
+pub mod protocol;
 mod reports;
 mod sockets;
 
@@ -15,7 +16,7 @@ use socktrace_common::socket::TcpState;
 pub use self::{
     ports::{Ports, PortsFormat},
     reports::{FailOn, Leaks, Limits, Watch},
-    sockets::{OpenProto, Sockets, SocketsFormat},
+    sockets::{Sockets, SocketsFormat},
 };
 use crate::{
     change::{Kind, state_word},
@@ -26,7 +27,7 @@ use crate::{
     table::MOST_SOCKETS,
 };
 
-/// Follows every TCP socket on a Linux machine from birth to death with eBPF
+/// Follows every socket on a Linux machine from birth to death with eBPF
 ///
 /// Rows go to standard output; messages and the summary go to standard error.
 #[derive(Debug, Parser)]
@@ -222,6 +223,15 @@ pub struct KernelSelection {
     /// Only IPv6
     #[arg(short = '6', long = "ipv6")]
     pub ipv6: bool,
+    /// Only these protocols, or all. Without it: of `life` tcp, of a recording all, else what runs
+    /// over IPv4 and IPv6 (tcp, udp, udplite, mptcp, raw)
+    #[arg(
+        long = "proto",
+        value_name = "PROTO",
+        value_delimiter = ',',
+        value_parser = protocol::parser()
+    )]
+    pub protocols: Vec<protocol::Choice>,
 }
 
 /// All filters.
@@ -239,25 +249,10 @@ pub struct Selection {
     /// Only this network namespace: its inode number, its name (`ip netns`) or a path
     #[arg(long = "netns", value_name = "NETNS", value_delimiter = ',')]
     pub netns: Vec<String>,
-    /// Only this protocol
-    #[arg(
-        long = "proto",
-        value_name = "PROTO",
-        value_delimiter = ',',
-        value_enum
-    )]
-    pub protos: Vec<Proto>,
     /// Only rows for which this holds: a field, one of == != >= > <= < ~ (a regular expression), a
     /// value; may be repeated
     #[arg(long = "filter", value_name = "CONDITION")]
     pub conditions: Vec<Condition>,
-}
-
-/// Protocols that are followed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Proto {
-    /// TCP
-    Tcp,
 }
 
 /// How rows look.

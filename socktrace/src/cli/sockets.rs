@@ -2,7 +2,8 @@
 
 use clap::{Args, ValueEnum};
 
-use crate::source::snapshot::Protocol;
+use super::protocol;
+use crate::{endpoint::Protocol, sink::sockets::Key};
 
 /// `sockets`.
 #[derive(Debug, Args)]
@@ -58,9 +59,9 @@ pub struct Sockets {
         long = "proto",
         value_name = "PROTO",
         value_delimiter = ',',
-        value_enum
+        value_parser = protocol::listed()
     )]
-    pub protos: Vec<OpenProto>,
+    pub protos: Vec<Protocol>,
     /// Only these states, or ss's groups of them (connected, synchronized, bucket, big)
     #[arg(long = "state", value_name = "STATE", value_delimiter = ',', value_parser = crate::inventory::state_name)]
     pub states: Vec<String>,
@@ -70,6 +71,9 @@ pub struct Sockets {
     /// Format of the rows
     #[arg(short = 'o', long, value_name = "FORMAT", value_enum, default_value_t)]
     pub output: SocketsFormat,
+    /// Only these fields, in this order; for JSON
+    #[arg(long, value_name = "FIELD", value_delimiter = ',')]
+    pub fields: Option<Vec<Key>>,
     /// As in ss: state STATE, sport = :PORT, dport = :PORT, src ADDRESS, dst ADDRESS
     #[arg(value_name = "FILTER")]
     pub expression: Vec<String>,
@@ -86,35 +90,4 @@ pub enum SocketsFormat {
     Json,
     /// Objects over several lines
     JsonPretty,
-}
-
-/// Protocols that are listed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "lower")]
-pub enum OpenProto {
-    Tcp,
-    Udp,
-    UdpLite,
-    Mptcp,
-    Raw,
-    Unix,
-    Packet,
-    Netlink,
-    Pipe,
-}
-
-impl From<OpenProto> for Protocol {
-    fn from(proto: OpenProto) -> Self {
-        match proto {
-            OpenProto::Tcp => Self::Tcp,
-            OpenProto::Udp => Self::Udp,
-            OpenProto::UdpLite => Self::UdpLite,
-            OpenProto::Mptcp => Self::Mptcp,
-            OpenProto::Raw => Self::Raw,
-            OpenProto::Unix => Self::Unix,
-            OpenProto::Packet => Self::Packet,
-            OpenProto::Netlink => Self::Netlink,
-            OpenProto::Pipe => Self::Pipe,
-        }
-    }
 }

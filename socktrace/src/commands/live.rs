@@ -151,7 +151,7 @@ impl Listening<'_, '_> {
         match &mut child {
             Some(child) => child.release(),
             None if self.quiet => {}
-            None => tell("following TCP sockets; Ctrl-C ends with a summary"),
+            None => tell("following sockets; Ctrl-C ends with a summary"),
         }
         let mut stopping = false;
         while !stopping && !self.pipeline.is_full() {

@@ -4,7 +4,7 @@ use std::{fs::File, io::BufWriter};
 
 use super::live;
 use crate::{
-    cli::Record,
+    cli::{Record, protocol::followed},
     clock::Clock,
     failure::{FAILURE, Failure},
     pipeline::Pipeline,
@@ -14,7 +14,9 @@ use crate::{
 };
 
 pub(super) fn record(args: &Record) -> Result<u8, Failure> {
-    let plan = args.select.plan(&args.live, &[])?;
+    let plan = args
+        .select
+        .plan(&args.live, &[], &followed(&args.select.protocols))?;
     // After everything is attached: a run that cannot be must not cost an older recording.
     let pipeline = |clock: Clock| {
         let file = File::create(&args.file).map_err(|error| {

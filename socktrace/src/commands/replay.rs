@@ -8,7 +8,10 @@ use std::{
 
 use super::{finish, stdout, style};
 use crate::{
-    cli::{Color, Replay},
+    cli::{
+        Color, Replay,
+        protocol::{lived, replayed},
+    },
     failure::{FAILURE, Failure},
     pipeline::Pipeline,
     sink::Report,
@@ -17,6 +20,12 @@ use crate::{
 
 pub(super) fn replay(args: &Replay, color: Color) -> Result<u8, Failure> {
     let mut select = args.select.select()?;
+    let protocols = &args.select.kernel.protocols;
+    select.protocols = if args.life {
+        lived(protocols)
+    } else {
+        replayed(protocols)
+    };
     select.kinds.clone_from(&args.events);
     select.states.clone_from(&args.states);
     select.pids = args.select.kernel.pids.iter().copied().collect();

@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::MetadataExt as _};
 use socktrace_common::config::{ONLY_IPV4, ONLY_IPV6};
 
 use crate::{
-    change::{Family, Kind},
+    change::{Family, Kind, Protocol},
     cli::{KernelSelection, Live, Selection},
     failure::{FAILURE, Failure},
     field::records,
@@ -14,8 +14,14 @@ use crate::{
 };
 
 impl KernelSelection {
-    /// What the hooks look for, to make rows of these kinds (all of them, if none are named).
-    pub(super) fn plan(&self, live: &Live, kinds: &[Kind]) -> Result<Plan, Failure> {
+    /// What the hooks look for, to make rows of these kinds (all of them, if none are named) of
+    /// sockets of these protocols.
+    pub(super) fn plan(
+        &self,
+        live: &Live,
+        kinds: &[Kind],
+        protocols: &[Protocol],
+    ) -> Result<Plan, Failure> {
         self.pids.iter().try_for_each(|pid| is_process(*pid))?;
         let kinds = if kinds.is_empty() {
             &Kind::OF_SOCKETS[..]
@@ -27,16 +33,18 @@ impl KernelSelection {
             .flat_map(|kind| records(*kind))
             .copied()
             .collect();
+        let protocols = protocols.iter().fold(0, |bits, it| bits | it.bit());
         Ok(Plan {
-            kinds: needed(&wanted),
+            kinds: needed(&wanted, protocols),
             pids: (!self.pids.is_empty()).then(|| self.pids.clone()),
             local_ports: self.local_ports.clone(),
             remote_ports: self.remote_ports.clone(),
             families: match family(self.ipv4, self.ipv6) {
                 Some(Family::Ipv4) => ONLY_IPV4,
                 Some(Family::Ipv6) => ONLY_IPV6,
-                None => 0,
+                _ => 0,
             },
+            protocols,
             ring_bytes: live.ring_size * 1024,
             mode: live.attach,
             kernel_log: live.kernel_log,

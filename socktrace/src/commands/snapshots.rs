@@ -80,6 +80,13 @@ impl Sighting {
             waits_at: row.waits_at(),
         })
     }
+
+    /// Does nobody hold it but we? The kernel side does not tell of ours either.
+    fn is_ours(&self) -> bool {
+        let own = std::process::id();
+        let holders = &self.adopted.holders;
+        !holders.is_empty() && holders.iter().all(|&(pid, _)| pid == own)
+    }
 }
 
 /// Whoever looks at each snapshot when it has been taken in.
@@ -109,7 +116,7 @@ impl Snapshots {
             protocols: if looking {
                 OF_LEAKS.to_vec()
             } else {
-                vec![Protocol::Tcp]
+                followed_protocols(plan)
             },
             memory: looking,
             // As the kernel side drops what else happens there.
@@ -221,7 +228,7 @@ impl Snapshots {
         }
         let pids = plan.pids.is_some().then(|| probes.followed());
         let wanted = Followed::new(pids.as_ref(), &taken.rows);
-        for row in &taken.rows {
+        for row in taken.rows.iter().filter(|row| !row.is_ours()) {
             let adopted = &row.adopted;
             let known = pipeline.table().contains(adopted.socket.id);
             if !known && !wanted.has(row) {
@@ -244,6 +251,12 @@ impl Snapshots {
         }
         Ok(())
     }
+}
+
+fn followed_protocols(plan: &Plan) -> Vec<Protocol> {
+    let mut all = Protocol::ALL.to_vec();
+    all.retain(|protocol| plan.protocols & protocol.bit() != 0);
+    all
 }
 
 /// Which sockets belong to the followed processes.

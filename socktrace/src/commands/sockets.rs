@@ -13,6 +13,10 @@ use crate::{
 
 pub(super) fn sockets(args: &Sockets) -> Result<u8, Failure> {
     let want = want(args)?;
+    let fields = args.fields.as_deref();
+    if fields.is_some() && args.output == SocketsFormat::Table {
+        return Err(Failure::usage("--fields picks keys of JSON: add -o json"));
+    }
     let details = args.output != SocketsFormat::Table || !want.containers.is_empty();
     // Without them descriptors are read from /proc, which every user may for his own processes.
     let types = offsets::read().ok();
@@ -25,15 +29,15 @@ pub(super) fn sockets(args: &Sockets) -> Result<u8, Failure> {
     let rows = &listed.rows;
     let written = match args.output {
         SocketsFormat::Table => write_table(&mut out, rows, args.wide),
-        SocketsFormat::Json => write_json(&mut out, rows, false),
-        SocketsFormat::JsonPretty => write_json(&mut out, rows, true),
+        SocketsFormat::Json => write_json(&mut out, rows, fields, false),
+        SocketsFormat::JsonPretty => write_json(&mut out, rows, fields, true),
     };
     super::quietly(written.and_then(|()| std::io::Write::flush(&mut out)))?;
     Ok(0)
 }
 
 fn want(args: &Sockets) -> Result<Want, Failure> {
-    let mut protocols: Vec<Protocol> = args.protos.iter().map(|&proto| proto.into()).collect();
+    let mut protocols = args.protos.clone();
     let letters = [
         (args.tcp, Protocol::Tcp),
         (args.udp, Protocol::Udp),

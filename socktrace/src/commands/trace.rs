@@ -3,7 +3,10 @@
 use super::{live, stdout, style};
 use crate::{
     change::Kind,
-    cli::{Color, Life, Live, Output, Run, Trace},
+    cli::{
+        Color, Life, Live, Output, Run, Trace,
+        protocol::{followed, lived},
+    },
     clock::Clock,
     failure::Failure,
     pipeline::Pipeline,
@@ -14,13 +17,17 @@ use crate::{
 
 pub(super) fn trace(args: &Trace, color: Color) -> Result<u8, Failure> {
     let mut select = args.select.select()?;
+    select.protocols = followed(&args.select.kernel.protocols);
     select.kinds.clone_from(&args.events);
     select.states.clone_from(&args.states);
     let mut kinds = args.events.clone();
     if !args.states.is_empty() && kinds.is_empty() {
         kinds.push(Kind::State);
     }
-    let plan = args.select.kernel.plan(&args.live, &kinds)?;
+    let plan = args
+        .select
+        .kernel
+        .plan(&args.live, &kinds, &select.protocols)?;
     Rows {
         report: Report::Trace,
         output: &args.output,
@@ -31,9 +38,14 @@ pub(super) fn trace(args: &Trace, color: Color) -> Result<u8, Failure> {
 }
 
 pub(super) fn life(args: &Life, color: Color) -> Result<u8, Failure> {
-    let select = args.select.select()?;
+    let mut select = args.select.select()?;
+    select.protocols = lived(&args.select.kernel.protocols);
     // The last state change tells of a connection's end, with its bytes.
-    let plan = args.select.kernel.plan(&args.live, &[Kind::State])?;
+    let kinds = [Kind::State, Kind::End];
+    let plan = args
+        .select
+        .kernel
+        .plan(&args.live, &kinds, &select.protocols)?;
     Rows {
         report: Report::Life,
         output: &args.output,
@@ -54,7 +66,7 @@ struct Rows<'a> {
 impl Rows<'_> {
     fn follow(&self, select: Select, plan: Plan, color: Color) -> Result<u8, Failure> {
         let style = style(self.output, self.report, color);
-        let details = style.shows_details() || !select.containers.is_empty();
+        let details = style.shows_details() || select.needs_details();
         let pipeline = |clock: Clock| {
             let sink = style.sink(stdout());
             Ok(Pipeline::new(select, self.report, Some(sink), clock))

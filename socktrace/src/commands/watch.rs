@@ -16,7 +16,7 @@ use crate::{
     pipeline::Pipeline,
     ports,
     probe::{AttachMode, Plan},
-    process::{Process, read_comm, read_details},
+    process::{Process, read_comm},
     select::Select,
     settings::Configuration,
     sink::{Report, Sink},
@@ -31,6 +31,15 @@ use crate::{
 const EVERY: Duration = Duration::from_secs(5);
 /// Within so many looks without it a finding is still one.
 const HOLD: u32 = 3;
+
+/// Of these, births and ends are followed. Unix sockets come and go by the thousand on some machines,
+/// and a look shows all that matters of them.
+const FOLLOWED: [Protocol; 4] = [
+    Protocol::Tcp,
+    Protocol::Mptcp,
+    Protocol::Udp,
+    Protocol::UdpLite,
+];
 
 /// What was seen in the end.
 pub(super) struct Watched {
@@ -65,7 +74,7 @@ pub(super) fn watch(args: &Watch) -> Result<Watched, Failure> {
         attach: AttachMode::Auto,
         kernel_log: false,
     };
-    let plan = Plan::everything(live.ring_size * 1024);
+    let plan = Plan::everything(&FOLLOWED, live.ring_size * 1024);
     let pipeline = |clock: Clock| {
         let ears = Box::new(Ears { lifetimes });
         Ok(Pipeline::new(
@@ -163,9 +172,8 @@ fn processes(table: &SocketTable) -> Vec<Descriptors> {
     let process = |pid| {
         table.process(pid).unwrap_or_else(|| {
             Arc::new(Process {
-                pid,
                 comm: read_comm(pid),
-                details: read_details(pid),
+                ..Process::new(pid)
             })
         })
     };

@@ -105,7 +105,7 @@ fn seen_as(row: &Row) -> Option<SeenAs> {
         Protocol::Unix => Some(SeenAs::Socket(unix(found))),
         Protocol::Pipe => matches!(found.state, State::Pipe(Ends::NoReader | Ends::NoWriter))
             .then_some(SeenAs::OneEnded),
-        Protocol::Raw | Protocol::Packet | Protocol::Netlink => None,
+        Protocol::Raw | Protocol::Packet | Protocol::Netlink | Protocol::Other => None,
     }
 }
 

@@ -8,7 +8,7 @@ use super::{Detector, Filled, Group, Key, Listener, Member, Severity, What, Worl
 use crate::{
     change::Role,
     endpoint::Endpoint,
-    process::{Comm, Details, Process},
+    process::{Comm, Process},
     source::snapshot::Protocol,
 };
 
@@ -17,9 +17,8 @@ pub(super) const SECOND: u64 = 1_000_000_000;
 
 pub(super) fn process(pid: u32) -> Arc<Process> {
     Arc::new(Process {
-        pid,
         comm: Some(Comm::from(&b"program"[..])),
-        details: Details::default(),
+        ..Process::new(pid)
     })
 }
 

@@ -2,7 +2,10 @@
 
 use std::net::IpAddr;
 
-use socktrace_common::socket::{FAMILY_IPV4, FAMILY_IPV6, PROTO_TCP, SocketInfo, TcpState};
+use socktrace_common::socket::{
+    FAMILY_IPV4, FAMILY_IPV6, FAMILY_NETLINK, FAMILY_PACKET, FAMILY_UNIX, INODE_ID, PROTO_MPTCP,
+    PROTO_RAW, PROTO_TCP, PROTO_UDP, PROTO_UDPLITE, SocketInfo, TcpState,
+};
 
 use super::{
     Row,
@@ -13,12 +16,12 @@ use crate::{
     endpoint::{Endpoint, Family},
     source::{
         Adopted,
-        snapshot::{Protocol, State, Timer},
+        snapshot::{Detail, Found, Protocol, State, Timer},
     },
 };
 
 impl Row {
-    /// As the table takes it over: a TCP socket, or what is left of one. `now` is when it was seen,
+    /// As the table takes it over: a socket, or what is left of one. `now` is when it was seen,
     /// `CLOCK_MONOTONIC`, nanoseconds.
     pub fn adopted(&self, now: u64) -> Option<Adopted> {
         let found = &self.found;
@@ -27,25 +30,21 @@ impl Row {
             State::BoundInactive => TcpState::Close,
             State::Request | State::Pipe(_) => return None,
         };
-        if found.protocol != Protocol::Tcp || found.cookie == 0 {
-            return None;
-        }
-        let (lport, rport) = (found.local.port, found.remote.port);
+        let (family, proto) = numbers(found.protocol, found.family)?;
+        let port = |port: Option<u16>| port.filter(|_| found.protocol.has_ports());
+        let (lport, rport) = (port(found.local.port), port(found.remote.port));
         let holders = self.holders.iter();
         let before = |age: Option<Age>| now.saturating_sub(age.map_or(0, Age::ns));
         let until = |timer: Timer| now + u64::from(timer.expires_ms) * NS_A_MS;
         Some(Adopted {
             socket: SocketInfo {
-                id: found.cookie,
+                id: identity(found)?,
                 laddr: octets(found.local),
                 raddr: octets(found.remote),
                 lport: lport.unwrap_or_default(),
                 rport: rport.unwrap_or_default(),
-                proto: PROTO_TCP,
-                family: match found.family? {
-                    Family::Ipv4 => FAMILY_IPV4,
-                    Family::Ipv6 => FAMILY_IPV6,
-                },
+                proto,
+                family,
                 state: state as u8,
                 netns: found.netns,
                 inode: found.inode,
@@ -57,7 +56,43 @@ impl Row {
             born_ns: before(self.age()),
             state_since_ns: before(self.in_state()),
             until_ns: found.timer.filter(|_| found.is_minisock()).map(until),
+            name: match &found.detail {
+                Detail::Unix(unix) => unix.name.clone(),
+                _ => None,
+            },
         })
+    }
+}
+
+/// As the kernel side makes it: of an MPTCP socket, which may have the cookie of its listener, and
+/// of any but TCP that has none, the inode number.
+fn identity(found: &Found) -> Option<u64> {
+    match (found.protocol, found.cookie) {
+        (Protocol::Tcp, 0) => None,
+        (Protocol::Mptcp, _) | (_, 0) => {
+            (found.inode != 0).then(|| INODE_ID | u64::from(found.inode))
+        }
+        (_, cookie) => Some(cookie),
+    }
+}
+
+/// `AF_*` and `IPPROTO_*`, as the kernel side writes them.
+fn numbers(protocol: Protocol, family: Option<Family>) -> Option<(u8, u16)> {
+    let proto = match protocol {
+        Protocol::Unix => return Some((FAMILY_UNIX, 0)),
+        Protocol::Packet => return Some((FAMILY_PACKET, 0)),
+        Protocol::Netlink => return Some((FAMILY_NETLINK, 0)),
+        Protocol::Other | Protocol::Pipe => return None,
+        Protocol::Tcp => PROTO_TCP,
+        Protocol::Udp => PROTO_UDP,
+        Protocol::UdpLite => PROTO_UDPLITE,
+        Protocol::Mptcp => PROTO_MPTCP,
+        Protocol::Raw => PROTO_RAW,
+    };
+    match family? {
+        Family::Ipv4 => Some((FAMILY_IPV4, proto)),
+        Family::Ipv6 => Some((FAMILY_IPV6, proto)),
+        Family::Unix | Family::Other => None,
     }
 }
 

@@ -13,6 +13,7 @@ use super::{
     want::one_of,
 };
 use crate::{
+    endpoint::protocol_word,
     probe::offsets::KernelTypes,
     process::Ask,
     source::snapshot::{
@@ -68,7 +69,7 @@ pub fn each(
     // A dump is not taken in one moment: a socket that moves can be in it twice.
     let mut seen = HashSet::new();
     let mut nobodys = Vec::new();
-    dump(
+    let unsupported = dump(
         &mut namespaces,
         want,
         want.tcp_states(),
@@ -86,6 +87,15 @@ pub fn each(
         },
     );
     drop(seen);
+    for protocol in &unsupported {
+        // Who asks for nothing in particular gets what there is; raw sockets have other ways.
+        if want.protocols.contains(protocol) && *protocol != Protocol::Raw {
+            notes.push(format!(
+                "this kernel lists no {} sockets",
+                protocol_word(*protocol)
+            ));
+        }
+    }
     for skipped in namespaces.skipped() {
         let (inum, reason) = (skipped.inum, &skipped.reason);
         notes.push(format!("namespace {inum} is not listed: {reason}"));
@@ -98,7 +108,7 @@ pub fn each(
         };
         each(people.row(found, class.word(), &listeners));
     }
-    people.each_unlisted(complete, each);
+    people.each_unlisted(complete, unsupported.contains(&Protocol::Raw), each);
     Ok(notes)
 }
 
@@ -113,19 +123,21 @@ pub(super) fn held(walk: &mut Holders, pipes: bool) -> io::Result<(Vec<Holder>, 
     Ok((held, walked))
 }
 
-/// The rows of the namespaces and protocols that are wanted; of TCP those in these states.
+/// The rows of the namespaces and protocols that are wanted; of TCP those in these states. Returns
+/// the protocols of which this kernel has no list.
 pub(super) fn dump(
     namespaces: &mut Namespaces,
     want: &Want,
     states: States,
     notes: &mut Vec<String>,
     mut each: impl FnMut(Found),
-) {
+) -> Vec<Protocol> {
     let extras = Extras {
         tcp: true,
         memory: want.memory,
     };
     let mut buffer = Buffer::default();
+    let mut unsupported = Vec::new();
     for namespace in namespaces.iter_mut() {
         if !want.netns.is_empty() && !want.netns.contains(&namespace.inum()) {
             continue;
@@ -139,7 +151,12 @@ pub(super) fn dump(
                 ..Query::all(protocol).with(extras)
             };
             match namespace.dump(query, &mut buffer, &mut each) {
-                Ok(_) | Err(DiagError::Unsupported) => {}
+                Ok(_) => {}
+                Err(DiagError::Unsupported) => {
+                    if !unsupported.contains(&protocol.rows()) {
+                        unsupported.push(protocol.rows());
+                    }
+                }
                 Err(error) => {
                     let inum = namespace.inum();
                     notes.push(format!(
@@ -149,6 +166,7 @@ pub(super) fn dump(
             }
         }
     }
+    unsupported
 }
 
 /// Where TCP listens: the kernel has its listeners in a table of their own, and a short one.

@@ -23,7 +23,8 @@ pub(super) struct People {
     /// Where those of an inode begin, until they are taken.
     first: HashMap<u32, usize>,
     inodes: Inodes,
-    processes: HashMap<u32, Arc<Process>>,
+    /// By number and start.
+    processes: HashMap<(u32, Option<u64>), Arc<Process>>,
     ask: Ask,
 }
 
@@ -91,8 +92,9 @@ impl People {
     }
 
     /// What processes hold and no dump shows: pipes, and sockets that were never bound, or are
-    /// over and still open. `complete`: no process hides what it holds.
-    pub(super) fn each_unlisted(mut self, complete: bool, mut each: impl FnMut(Row)) {
+    /// over and still open. `complete`: no process hides what it holds. `raw`: no dump shows raw
+    /// sockets.
+    pub(super) fn each_unlisted(mut self, complete: bool, raw: bool, mut each: impl FnMut(Row)) {
         let mut left: Vec<_> = self.first.values().copied().collect();
         left.sort_unstable();
         for first in left {
@@ -100,7 +102,7 @@ impl People {
             let inode = holders[0].inode;
             let (found, class) = match pipe(holders, complete) {
                 Some(ends) => (Some(Found::pipe(inode, ends)), None),
-                None => unlisted(holders, inode),
+                None => unlisted(holders, inode, raw),
             };
             if let Some(found) = found {
                 each(self.row(found, class, &Listeners::new()));
@@ -111,20 +113,27 @@ impl People {
     fn holding(&mut self, place: usize) -> Holding {
         let holder = self.held[place];
         Holding {
-            process: self.process(holder.pid),
+            process: self.process(&holder),
             fd: holder.fd,
             held: holder.held,
         }
     }
 
-    fn process(&mut self, pid: u32) -> Arc<Process> {
-        let ask = self.ask;
-        Arc::clone(self.processes.entry(pid).or_insert_with(|| {
-            Arc::new(Process {
-                pid,
-                comm: ask.name().then(|| read_comm(pid)).flatten(),
-                details: ask.details(pid),
-            })
+    fn process(&mut self, holder: &Holder) -> Arc<Process> {
+        let (pid, ask) = (holder.pid, self.ask);
+        let process = self.processes.entry((pid, holder.start_ns));
+        Arc::clone(process.or_insert_with(|| {
+            let mut process = Process {
+                start_ns: holder.start_ns,
+                ..Process::new(pid)
+            };
+            let found = ask.details(pid);
+            // Else it has ended meanwhile, and the number is another's.
+            if found.started.is_none_or(|it| process.may_have(it)) {
+                process.comm = ask.name().then(|| read_comm(pid)).flatten();
+                process.details = found;
+            }
+            Arc::new(process)
         }))
     }
 }
@@ -147,18 +156,21 @@ fn pipe(holders: &[Holder], complete: bool) -> Option<Ends> {
 }
 
 /// A socket that no dump shows, and why.
-fn unlisted(holders: &[Holder], inode: u32) -> (Option<Found>, Option<&'static str>) {
+fn unlisted(holders: &[Holder], inode: u32, raw: bool) -> (Option<Found>, Option<&'static str>) {
     let open: Option<Open> = holders.iter().find_map(|holder| match holder.held {
         Held::Socket(open) => open,
         Held::Pipe { .. } => None,
     });
     let class = match Unlisted::of(open.as_ref()) {
-        Unlisted::Idle => "idle",
-        Unlisted::Dead => "dead",
-        Unlisted::Unbound => "unbound",
+        Unlisted::Idle => Some("idle"),
+        Unlisted::Dead => Some("dead"),
+        Unlisted::Unbound => Some("unbound"),
+        Unlisted::Raw if raw => None,
         // What was closed meanwhile is not open.
-        Unlisted::Passing | Unlisted::Other | Unlisted::Unknown => return (None, None),
+        Unlisted::Passing | Unlisted::Raw | Unlisted::Other | Unlisted::Unknown => {
+            return (None, None);
+        }
     };
     let found = open.and_then(|open| Found::unlisted(&open, inode));
-    (found, Some(class))
+    (found, class)
 }

@@ -57,10 +57,12 @@ impl Age {
 pub(super) type Listeners = HashSet<(u32, u16)>;
 
 impl Row {
-    /// Namespace and port, if it listens.
+    /// Namespace and port, if it is TCP and listens: only TCP tells of children that nobody has
+    /// accepted.
     pub fn listens_at(&self) -> Option<(u32, u16)> {
         let at = Some((self.found.netns, self.found.local.port?));
-        at.filter(|_| self.found.state == State::Tcp(Listen))
+        let tcp = self.found.protocol == Protocol::Tcp;
+        at.filter(|_| tcp && self.found.state == State::Tcp(Listen))
     }
 
     /// Namespace and port, if it waits to be accepted.

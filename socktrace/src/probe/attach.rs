@@ -7,11 +7,12 @@ use aya::{
     maps::{MapData, MapError, RingBuf},
     programs::{BtfTracePoint, CgroupAttachMode, CgroupSock, Program, ProgramError, TracePoint},
 };
-use socktrace_common::config::{Config, HAVE_COOKIE};
+use socktrace_common::config::{Config, HAVE_COOKIE, HAVE_RELEASE};
 use zerocopy::IntoBytes as _;
 
 use super::{
     catalog::{Attach, CATALOG, Hook, Need},
+    environment::pid_namespace,
     hook_error::HookError,
     offsets::{self, KernelTypes, OffsetsError},
     plan::{AttachMode, Plan},
@@ -74,11 +75,29 @@ pub struct Probes {
 impl Probes {
     /// Loads the object for `plan`, sets its filters and attaches what the plan needs.
     pub fn attach(plan: &Plan) -> Result<Self, AttachError> {
+        // The other programs are told before they are loaded whether `sock_release` will be there.
+        let expected = cgroup2().is_ok();
+        let probes = Self::attach_with(plan, expected)?;
+        let missing = |(hook, status): &(&Hook, Status)| {
+            hook.program == "sock_release" && *status != Status::Attached
+        };
+        if expected && probes.hooks.iter().any(missing) {
+            drop(probes);
+            return Self::attach_with(plan, false);
+        }
+        Ok(probes)
+    }
+
+    /// The same, where `released` says whether `sock_release` tells of ends.
+    fn attach_with(plan: &Plan, released: bool) -> Result<Self, AttachError> {
         let types = offsets::read()?;
         let mut helpers = types.helpers;
         if plan.mode == AttachMode::Classic {
             // Classic programs may not ask for cookies.
             helpers &= !HAVE_COOKIE;
+        }
+        if released {
+            helpers |= HAVE_RELEASE;
         }
         let config = Config {
             own_tgid: std::process::id(),
@@ -86,6 +105,8 @@ impl Probes {
             flags: plan.flags() | helpers,
             wakeup_bytes: plan.ring_bytes / 4,
             connect_syscall: CONNECT_SYSCALL,
+            protocols: plan.protocols,
+            pid_namespace: pid_namespace(),
             pad: 0,
         };
         let btf = Btf::from_sys_fs().map_err(EbpfError::from)?;
@@ -110,7 +131,7 @@ impl Probes {
             recursion: 0,
         };
         for hook in CATALOG {
-            if hook.kinds.iter().any(|kind| plan.kinds & kind.bit() != 0) {
+            if hook.is_wanted(plan.kinds, plan.protocols) {
                 probes.attach_hook(hook, plan.mode, &btf)?;
             }
         }
@@ -201,14 +222,21 @@ impl Probes {
                 program.load(name, btf)?;
                 program.attach()?;
             }
+            Attach::Renamed(name, before) => {
+                let program: &mut BtfTracePoint = loaded.try_into()?;
+                if let Err(error) = program.load(name, btf) {
+                    // What the newer name says is said where neither can be had.
+                    program.load(before, btf).map_err(|_| error)?;
+                }
+                program.attach()?;
+            }
             Attach::Tracepoint(category, name) => {
                 let program: &mut TracePoint = loaded.try_into()?;
                 load_once(program.load())?;
                 program.attach(category, name)?;
             }
-            Attach::SockCreate => {
-                let root = cgroup2_root().ok_or(HookError::NoCgroup2)?;
-                let root = File::open(root).map_err(HookError::Cgroup2)?;
+            Attach::CgroupSock => {
+                let root = cgroup2()?;
                 let program: &mut CgroupSock = loaded.try_into()?;
                 program.load()?;
                 // A link: others may attach theirs beside it.
@@ -241,6 +269,12 @@ const CONNECT_SYSCALL: u32 = 203;
 fn aya_log_level_debug() -> u8 {
     // aya_log_common::Level counts from 1 (error).
     4
+}
+
+/// The root of cgroup v2.
+fn cgroup2() -> Result<File, HookError> {
+    let root = cgroup2_root().ok_or(HookError::NoCgroup2)?;
+    File::open(root).map_err(HookError::Cgroup2)
 }
 
 /// Where cgroup v2 is mounted.

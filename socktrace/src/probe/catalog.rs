@@ -3,19 +3,23 @@
 //! With `socktrace-ebpf/src/kernel/`, the only place that knows kernel versions.
 
 use socktrace_common::event::EventKind::{
-    self, Accept, Bind, Close, Connect, Descriptors, Destroy, Exec, Exit, Fork, Listen, Socket,
-    State,
+    self, Accept, Bind, Close, Connect, Descriptors, Destroy, Exec, Exit, Fork, Listen, Name,
+    Socket, State,
 };
+
+use crate::endpoint::Protocol;
 
 /// How a program is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attach {
     /// A raw tracepoint with typed arguments (5.5 and BTF).
     TpBtf(&'static str),
+    /// The same, where it has a name that it did not always have: the name now, and before.
+    Renamed(&'static str, &'static str),
     /// A classic tracepoint: needs a readable tracefs.
     Tracepoint(&'static str, &'static str),
-    /// `cgroup/sock_create` at the root of cgroup v2.
-    SockCreate,
+    /// `cgroup/sock_create` or `cgroup/sock_release` at the root of cgroup v2, as the program says.
+    CgroupSock,
 }
 
 /// What becomes of a run in which the hook cannot be attached.
@@ -42,8 +46,30 @@ pub struct Hook {
     pub need: Need,
     /// The kinds of record it brings: it is attached if one of them is wanted.
     pub kinds: &'static [EventKind],
+    /// Bits of the protocols of which it tells: it is attached if one of them is wanted.
+    pub protocols: u32,
     /// A classic tracepoint that does the same, if a worse job of it.
     pub fallback: Option<Fallback>,
+}
+
+/// Of sockets of every protocol.
+const ANY: u32 = u32::MAX;
+/// Of TCP only.
+const TCP: u32 = Protocol::Tcp.bit();
+/// Of Unix sockets.
+const UNIX: u32 = Protocol::Unix.bit();
+/// Of what else runs over IPv4 and IPv6. Other protocols may.
+const OTHERS_OVER_IP: u32 = Protocol::Udp.bit()
+    | Protocol::UdpLite.bit()
+    | Protocol::Mptcp.bit()
+    | Protocol::Raw.bit()
+    | Protocol::Other.bit();
+
+impl Hook {
+    /// Is it of use for these kinds of record (bits) of sockets of these protocols (bits)?
+    pub fn is_wanted(&self, kinds: u32, protocols: u32) -> bool {
+        self.protocols & protocols != 0 && self.kinds.iter().any(|kind| kinds & kind.bit() != 0)
+    }
 }
 
 /// What to attach where the typed tracepoint cannot be.
@@ -72,6 +98,7 @@ const fn syscall(
         since: "4.7",
         need: Need::Optional(lost),
         kinds,
+        protocols: ANY,
         fallback: None,
     }
 }
@@ -90,6 +117,7 @@ const fn typed(
         since,
         need,
         kinds,
+        protocols: ANY,
         fallback,
     }
 }
@@ -97,16 +125,29 @@ const fn typed(
 /// Every hook, in the order in which they are attached: what ends a life before what begins one,
 /// so that nothing is seen to begin whose end could be missed.
 pub const CATALOG: &[Hook] = &[
-    typed(
-        "tcp_destroy_sock",
-        "5.5",
-        Need::Required,
-        &[Destroy],
-        Some(Fallback {
-            program: "tcp_destroy_sock_tp",
-            tracepoint: ("tcp", "tcp_destroy_sock"),
-        }),
-    ),
+    Hook {
+        protocols: TCP,
+        ..typed(
+            "tcp_destroy_sock",
+            "5.5",
+            Need::Required,
+            &[Destroy],
+            Some(Fallback {
+                program: "tcp_destroy_sock_tp",
+                tracepoint: ("tcp", "tcp_destroy_sock"),
+            }),
+        )
+    },
+    Hook {
+        name: "sock_release",
+        program: "sock_release",
+        attach: Attach::CgroupSock,
+        since: "5.9",
+        need: Need::Optional("UDP and raw sockets are seen to end only by close"),
+        kinds: &[Destroy],
+        protocols: OTHERS_OVER_IP,
+        fallback: None,
+    },
     typed(
         "sched_process_exit",
         "5.5",
@@ -159,16 +200,19 @@ pub const CATALOG: &[Hook] = &[
         &[Descriptors],
         "sockets closed by close_range are seen to end, not to be closed",
     ),
-    typed(
-        "inet_sock_set_state",
-        "5.5",
-        Need::Required,
-        &[State],
-        Some(Fallback {
-            program: "inet_sock_set_state_tp",
-            tracepoint: ("sock", "inet_sock_set_state"),
-        }),
-    ),
+    Hook {
+        protocols: TCP,
+        ..typed(
+            "inet_sock_set_state",
+            "5.5",
+            Need::Required,
+            &[State],
+            Some(Fallback {
+                program: "inet_sock_set_state_tp",
+                tracepoint: ("sock", "inet_sock_set_state"),
+            }),
+        )
+    },
     syscall(
         "sys_exit_accept",
         "sys_exit_accept",
@@ -195,12 +239,35 @@ pub const CATALOG: &[Hook] = &[
         "no listen events with their backlog",
     ),
     Hook {
+        attach: Attach::Renamed("io_uring_submit_req", "io_uring_submit_sqe"),
+        ..typed(
+            "io_uring_submit_req",
+            "6.0",
+            Need::Optional(
+                "sockets that io_uring closes are seen to end, not to be closed, and those of its \
+                 multishot accepts have no owner",
+            ),
+            &[Accept, Close],
+            None,
+        )
+    },
+    typed(
+        "io_uring_complete",
+        "6.0",
+        Need::Optional("of what io_uring does only state changes are seen"),
+        &[Socket, Bind, Listen, Connect, Accept, Close],
+        None,
+    ),
+    Hook {
         name: "sock_create",
         program: "sock_create",
-        attach: Attach::SockCreate,
+        attach: Attach::CgroupSock,
         since: "5.7",
-        need: Need::Optional("a socket has no cookie until its first state change"),
+        need: Need::Optional(
+            "a TCP socket has no cookie until its first state change, others have none",
+        ),
         kinds: &[Socket, Bind],
+        protocols: TCP | OTHERS_OVER_IP,
         fallback: None,
     },
     syscall(
@@ -209,14 +276,28 @@ pub const CATALOG: &[Hook] = &[
         &[Socket],
         "no socket events; an owner is known from connect and accept on",
     ),
+    Hook {
+        protocols: UNIX | Protocol::Other.bit(),
+        ..syscall(
+            "sys_exit_socketpair",
+            "sys_exit_socketpair",
+            &[Socket],
+            "pairs of Unix sockets are not seen to begin",
+        )
+    },
 ];
 
-/// The kinds of record that a set of wanted kinds cannot do without, as bits.
+/// The kinds of record that a set of wanted kinds cannot do without, as bits, if sockets of these
+/// protocols (bits) are wanted.
 ///
 /// A table that only hears half of a life tells lies: owners come from `socket`, `connect` and
 /// `accept`, ends from `destroy`, names from processes.
-pub fn needed(wanted: &[EventKind]) -> u32 {
+pub fn needed(wanted: &[EventKind], protocols: u32) -> u32 {
     let mut bits = EventKind::Process.bit();
+    if protocols & UNIX != 0 {
+        // These calls name a socket, and every later row shows the name.
+        bits |= Name.bit() | Bind.bit() | Connect.bit() | Accept.bit();
+    }
     for &kind in wanted {
         let with: &[EventKind] = match kind {
             Socket | Accept => &[Exec],
@@ -236,7 +317,7 @@ pub fn needed(wanted: &[EventKind]) -> u32 {
                 Exit,
             ],
             Destroy => &[Socket, Connect, Listen, Accept, State, Exec],
-            EventKind::Process | Fork | Exec | Exit | Descriptors => &[],
+            EventKind::Process | Fork | Exec | Exit | Descriptors | Name => &[],
         };
         bits |= kind.bit();
         for kind in with {
@@ -255,8 +336,9 @@ mod tests {
     fn every_kind_but_process_has_a_hook() {
         for kind in EventKind::ALL {
             let hooked = CATALOG.iter().any(|hook| hook.kinds.contains(&kind));
-            // A process is announced by whichever hook sees it first.
-            assert_eq!(hooked, kind != EventKind::Process, "{kind:?}");
+            // A process is announced by whichever hook sees it first, a name goes with its call.
+            let beside = matches!(kind, EventKind::Process | Name);
+            assert_eq!(hooked, !beside, "{kind:?}");
         }
     }
 
@@ -269,7 +351,7 @@ mod tests {
 
     #[test]
     fn ends_are_always_heard() {
-        assert_ne!(needed(&[Socket]) & Destroy.bit(), 0);
-        assert_ne!(needed(&[]) & Exit.bit(), 0);
+        assert_ne!(needed(&[Socket], 0) & Destroy.bit(), 0);
+        assert_ne!(needed(&[], 0) & Exit.bit(), 0);
     }
 }

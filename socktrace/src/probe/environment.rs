@@ -7,6 +7,7 @@ use aya::{maps::MapType, sys::is_map_supported};
 use caps::{CapSet, Capability, CapsHashSet};
 
 use super::attach::cgroup2_root;
+use crate::process::proc_is_ours;
 
 /// Inodes of the namespaces that the kernel begins with: `include/linux/proc_ns.h`.
 const INITIAL_USER: u64 = 0xEFFF_FFFD;
@@ -60,6 +61,8 @@ pub struct Environment {
     pub initial_user: bool,
     /// Are processes numbered here as the kernel numbers them?
     pub initial_pid: bool,
+    /// Does `/proc` number them as we are numbered?
+    pub own_proc: bool,
     /// See [`Tracefs`].
     pub tracefs: Tracefs,
     /// `kernel.perf_event_paranoid`.
@@ -84,6 +87,7 @@ impl Environment {
             capabilities: caps::read(None, CapSet::Effective).unwrap_or_default(),
             cgroup2: cgroup2_root(),
             ring_buffer: is_map_supported(MapType::RingBuf).ok(),
+            own_proc: proc_is_ours(),
             ..Self::read(&Roots::default())
         }
     }
@@ -109,6 +113,7 @@ impl Environment {
             capabilities: CapsHashSet::new(),
             initial_user: initial("user", INITIAL_USER),
             initial_pid: initial("pid", INITIAL_PID),
+            own_proc: true,
             tracefs: tracefs(roots),
             paranoid: number("kernel/perf_event_paranoid"),
             unprivileged_bpf_disabled: number("kernel/unprivileged_bpf_disabled"),
@@ -137,6 +142,16 @@ impl Environment {
             _ => false,
         }
     }
+}
+
+/// Inode number of our pid namespace, for the kernel side; 0 for the initial one.
+pub fn pid_namespace() -> u32 {
+    let inode = fs::metadata("/proc/self/ns/pid").map_or(INITIAL_PID, |it| it.ino());
+    // All namespaces' numbers have 32 bits.
+    let inode = u32::try_from(inode).ok();
+    inode
+        .filter(|&inode| u64::from(inode) != INITIAL_PID)
+        .unwrap_or(0)
 }
 
 fn version(release: &str) -> Option<(u32, u32)> {
@@ -180,6 +195,7 @@ pub(super) fn complete() -> Environment {
         capabilities: caps::all(),
         initial_user: true,
         initial_pid: true,
+        own_proc: true,
         tracefs: Tracefs::Readable("/sys/kernel/tracing".into()),
         paranoid: Some(2),
         unprivileged_bpf_disabled: Some(2),

@@ -10,13 +10,13 @@ use aya::{
 use socktrace_common::config::{Config, PORT_WORDS};
 use zerocopy::{FromZeros as _, IntoBytes as _};
 
-use super::{attach::OBJECT, offsets::KernelTypes};
+use super::{attach::OBJECT, environment::pid_namespace, offsets::KernelTypes};
 
 /// The map in which the iterator over TCP sockets notes ports.
 const BLOCKED: &str = "BLOCKED";
 
 /// Maps that the programs do not use, and that need not be as large as the hooks want them.
-const UNUSED: [&str; 7] = [
+const UNUSED: [&str; 9] = [
     "EVENTS",
     "PIDS",
     "PROCESSES",
@@ -24,6 +24,8 @@ const UNUSED: [&str; 7] = [
     "LISTENERS",
     "PORTS",
     "IDENTITIES",
+    "ACCEPTING",
+    "CLOSING",
 ];
 
 /// A bit for each port.
@@ -88,6 +90,7 @@ impl IteratorProgram {
     pub fn load(types: &KernelTypes, over: Over) -> Result<Self, IteratorError> {
         let config = Config {
             flags: types.helpers,
+            pid_namespace: pid_namespace(),
             ..Config::new_zeroed()
         };
         let btf = Btf::from_sys_fs().map_err(EbpfError::from)?;

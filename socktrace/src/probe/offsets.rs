@@ -7,7 +7,7 @@ use std::fs;
 
 use btfparse::{Error, ErrorKind, Offset, Readable, TypeInformation, TypeVariant};
 use hashbrown::HashMap;
-use socktrace_common::config::{ABSENT, HAVE_COOKIE, HAVE_PT_REGS, Offsets};
+use socktrace_common::config::{ABSENT, HAVE_COOKIE, HAVE_PT_REGS, Offsets, URING_CQE};
 
 /// Types and layouts of the running kernel.
 pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -28,7 +28,7 @@ pub enum OffsetsError {
 pub struct KernelTypes {
     /// For the object's constant `OFFSETS`.
     pub offsets: Offsets,
-    /// `HAVE_*` of [`socktrace_common::config`]: helpers that tracing programs may call.
+    /// `HAVE_*` and `URING_CQE` of [`socktrace_common::config`].
     pub helpers: u32,
     /// A bound port may be shared by `connect()` again when its last explicit owner is gone, not
     /// only when the last of all is (6.18, d57f4b874946, and where that was taken over).
@@ -38,9 +38,15 @@ pub struct KernelTypes {
 /// Registers in which the kernel keeps the number and the arguments of a system call while it
 /// runs: `struct pt_regs`, arch/*/include/asm/ptrace.h.
 #[cfg(target_arch = "x86_64")]
-const REGISTERS: [(&str, u32); 4] = [("orig_ax", 0), ("di", 0), ("si", 0), ("dx", 0)];
+const REGISTERS: [(&str, u32); 5] = [("orig_ax", 0), ("di", 0), ("si", 0), ("dx", 0), ("r10", 0)];
 #[cfg(target_arch = "aarch64")]
-const REGISTERS: [(&str, u32); 4] = [("syscallno", 0), ("orig_x0", 0), ("regs", 8), ("regs", 16)];
+const REGISTERS: [(&str, u32); 5] = [
+    ("syscallno", 0),
+    ("orig_x0", 0),
+    ("regs", 8),
+    ("regs", 16),
+    ("regs", 24),
+];
 
 /// Reads the running kernel's BTF. It takes a fifth of a second and some 60 MB, for a moment.
 pub fn read() -> Result<KernelTypes, OffsetsError> {
@@ -100,11 +106,24 @@ impl<'a> Layout<'a> {
         if self.types.id_of("bpf_task_pt_regs").is_some() {
             helpers |= HAVE_PT_REGS;
         }
+        if self.arguments("btf_trace_io_uring_complete") == Some(3) {
+            helpers |= URING_CQE;
+        }
         helpers
     }
 
+    /// How many arguments a tracepoint hands over: its function has one more, its own.
+    fn arguments(&self, tracepoint: &str) -> Option<usize> {
+        let pointer = self.types.id_of(tracepoint)?;
+        let function = self.types.pointee_tid(pointer).ok()?;
+        match self.types.from_id(function)? {
+            TypeVariant::FuncProto(function) => function.parameter_list().len().checked_sub(1),
+            _ => None,
+        }
+    }
+
     fn offsets(&self) -> Result<Offsets, OffsetsError> {
-        let [number, first, second, third] = REGISTERS;
+        let [number, first, second, third, fourth] = REGISTERS;
         let register = |(name, extra): (&'static str, u32)| {
             self.find("pt_regs", name)
                 .map(|offset| offset + extra)
@@ -157,6 +176,37 @@ impl<'a> Layout<'a> {
             inode_number: self.get("inode", "i_ino")?,
             inode_super: self.get("inode", "i_sb")?,
             super_magic: self.get("super_block", "s_magic")?,
+            // An array of pointers, of which PIDTYPE_TGID is the second (enum pid_type, 4.19).
+            signal_tgid: self.get("signal_struct", "pids")? + 8,
+            task_thread_pid: self.get("task_struct", "thread_pid")?,
+            pid_level: self.get("pid", "level")?,
+            pid_numbers: self.get("pid", "numbers")?,
+            upid_nr: self.get("upid", "nr")?,
+            upid_ns: self.get("upid", "ns")?,
+            pid_namespace_inum: self.get("pid_namespace", "ns.inum")?,
+            uring_opcode: self.or_absent("io_kiocb", "opcode"),
+            uring_flags: self.or_absent("io_kiocb", "flags"),
+            uring_ctx: self.or_absent("io_kiocb", "ctx"),
+            uring_file: self.or_absent("io_kiocb", "file"),
+            uring_user_data: self.or_absent("io_kiocb", "cqe.user_data"),
+            uring_fd: self.or_absent("io_kiocb", "cqe.fd"),
+            uring_cmd: self.or_absent("io_kiocb", "cmd"),
+            uring_accept_slot: self.or_absent("io_accept", "file_slot"),
+            uring_accept_flags: self.or_absent("io_accept", "iou_flags"),
+            uring_socket_slot: self.or_absent("io_socket", "file_slot"),
+            uring_close_fd: self.or_absent("io_close", "fd"),
+            uring_close_slot: self.or_absent("io_close", "file_slot"),
+            uring_connect_addr: self.or_absent("io_connect", "addr"),
+            uring_connect_length: self.or_absent("io_connect", "addr_len"),
+            uring_listen_backlog: self.or_absent("io_listen", "backlog"),
+            uring_nodes: self.or_absent("io_ring_ctx", "file_table.data.nodes"),
+            uring_nodes_count: self.or_absent("io_ring_ctx", "file_table.data.nr"),
+            uring_node_file: self.or_absent("io_rsrc_node", "file_ptr"),
+            regs_fourth: register(fourth)?,
+            unix_addr: self.or_absent("unix_sock", "addr"),
+            unix_peer: self.or_absent("unix_sock", "peer"),
+            unix_address_len: self.or_absent("unix_address", "len"),
+            unix_address_name: self.or_absent("unix_address", "name"),
             tcp_bind_bucket: self.or_absent("tcp_sock", "inet_conn.icsk_bind_hash"),
             tw_bind_bucket: self.or_absent("tcp_timewait_sock", "tw_sk.tw_tb"),
             tw_timestamp: self.or_absent("tcp_timewait_sock", "tw_ts_recent_stamp"),

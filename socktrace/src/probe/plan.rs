@@ -7,6 +7,7 @@ use aya::{
 use socktrace_common::{
     config::{FILTER_LOCAL_PORTS, FILTER_PIDS, FILTER_REMOTE_PORTS, PORT_WORDS},
     event::EventKind,
+    socket::Protocol,
 };
 
 use super::catalog::needed;
@@ -16,7 +17,7 @@ use super::catalog::needed;
 pub struct Plan {
     /// Bits of the wanted kinds, see [`catalog::needed`](super::catalog::needed).
     pub kinds: u32,
-    /// Only these processes, as the initial pid namespace numbers them, and their children.
+    /// Only these processes, as our pid namespace numbers them, and their children.
     pub pids: Option<Vec<u32>>,
     /// Only these local ports.
     pub local_ports: Vec<u16>,
@@ -24,6 +25,8 @@ pub struct Plan {
     pub remote_ports: Vec<u16>,
     /// `ONLY_IPV4` or `ONLY_IPV6`, or 0.
     pub families: u32,
+    /// Bits of the wanted protocols, see [`Protocol`](crate::endpoint::Protocol).
+    pub protocols: u32,
     /// Size of the ring buffer in bytes: a power of two.
     pub ring_bytes: u32,
     /// Which attach points may be used.
@@ -43,10 +46,12 @@ pub enum AttachMode {
 }
 
 impl Plan {
-    /// Everything that happens, to whomever.
-    pub fn everything(ring_bytes: u32) -> Self {
+    /// Everything that happens to sockets of these protocols, whosesoever they are.
+    pub fn everything(protocols: &[Protocol], ring_bytes: u32) -> Self {
+        let protocols = protocols.iter().fold(0, |bits, it| bits | it.bit());
         Self {
-            kinds: needed(&EventKind::ALL),
+            kinds: needed(&EventKind::ALL, protocols),
+            protocols,
             ring_bytes,
             ..Self::default()
         }

@@ -1,7 +1,7 @@
 //! To whom a process belongs: its program and user, and the systemd unit and Kubernetes pod that
 //! its control group names.
 
-use std::{ffi::OsString, fs, os::unix::ffi::OsStringExt as _, path::PathBuf};
+use std::{ffi::OsString, fs, os::unix::ffi::OsStringExt as _, path::PathBuf, sync::OnceLock};
 
 /// Ticks of `/proc/PID/stat` in a second: `USER_HZ`, the same on every architecture that we run
 /// on (`include/asm-generic/param.h`).
@@ -23,13 +23,21 @@ pub struct Attribution {
 }
 
 /// When a process started: with its number, what it is known by, as numbers are used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 pub struct Started(u64);
 
 impl Started {
     /// From what the kernel side says: `CLOCK_BOOTTIME`, nanoseconds.
     pub fn from_ns(ns: u64) -> Self {
         Self(ns / NS_A_TICK)
+    }
+
+    /// The same time? Where a time namespace sets the clocks of `/proc` back or forth, a tick may be
+    /// lost in rounding.
+    pub fn is_close_to(self, other: Self) -> bool {
+        self.0.abs_diff(other.0) <= 1
     }
 
     /// As `/proc` counts it: `CLOCK_BOOTTIME`, hundredths of a second.
@@ -48,7 +56,7 @@ impl Attribution {
             exe,
             exe_deleted: exe_deleted.unwrap_or(false),
             uid: text("status").and_then(|it| effective_uid(&it)),
-            started: text("stat").and_then(|it| started(&it)),
+            started: text("stat").and_then(|it| as_the_kernel_counts(started(&it)?)),
         }
     }
 }
@@ -79,6 +87,27 @@ fn started(stat: &[u8]) -> Option<Started> {
     let rest = std::str::from_utf8(&stat[end + 1..]).ok()?;
     let ticks = rest.split_ascii_whitespace().nth(22 - 3)?;
     ticks.parse().ok().map(Started)
+}
+
+/// `/proc` shows times as the reader's time namespace has them.
+fn as_the_kernel_counts(started: Started) -> Option<Started> {
+    static OFFSET: OnceLock<i64> = OnceLock::new();
+    let offset = OFFSET.get_or_init(|| {
+        let file = fs::read_to_string("/proc/self/timens_offsets");
+        file.map_or(0, |text| boottime_offset(&text))
+    });
+    started.0.checked_add_signed(-offset).map(Started)
+}
+
+/// Ticks by which `CLOCK_BOOTTIME` is ahead here; the file is there since 5.6.
+fn boottime_offset(offsets: &str) -> i64 {
+    let line = offsets.lines().find_map(|it| it.strip_prefix("boottime"));
+    let mut numbers = line
+        .into_iter()
+        .flat_map(str::split_ascii_whitespace)
+        .map_while(|number| number.parse::<i64>().ok());
+    let (seconds, ns) = (numbers.next(), numbers.next());
+    seconds.unwrap_or(0) * USER_HZ.cast_signed() + ns.unwrap_or(0) / NS_A_TICK.cast_signed()
 }
 
 /// The systemd unit in the path of a control group: the innermost, so that of a user's service and
@@ -216,5 +245,13 @@ mod tests {
     fn both_clocks_name_the_same_tick() {
         assert_eq!(Started::from_ns(1_239_999_999), Started(123));
         assert_eq!(Started(123).ticks(), 123);
+    }
+
+    #[test]
+    fn clocks_of_a_time_namespace_are_set_right() {
+        let file = "monotonic           0         0\nboottime       86400  20000000\n";
+        assert_eq!(boottime_offset(file), 8_640_002);
+        assert_eq!(boottime_offset("boottime -10 0\n"), -1_000);
+        assert_eq!(boottime_offset(""), 0);
     }
 }

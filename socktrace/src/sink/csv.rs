@@ -3,7 +3,11 @@
 use std::io::{self, Write};
 
 use super::Sink;
-use crate::{change::Change, clock::Clock, field::Field};
+use crate::{
+    change::Change,
+    clock::Clock,
+    field::{Field, ON_REQUEST},
+};
 
 /// Writes CSV.
 pub struct Csv<W: Write> {
@@ -13,11 +17,15 @@ pub struct Csv<W: Write> {
 }
 
 impl<W: Write> Csv<W> {
-    /// All keys, or only these.
+    /// All keys but those on request, or only these.
     pub fn new(out: W, fields: Option<Vec<Field>>) -> Self {
+        let all = || {
+            let named = Field::ALL.iter().copied();
+            named.filter(|field| !ON_REQUEST.contains(field)).collect()
+        };
         Self {
             out: csv::Writer::from_writer(out),
-            fields: fields.unwrap_or_else(|| Field::ALL.to_vec()),
+            fields: fields.unwrap_or_else(all),
             begun: false,
         }
     }

@@ -13,7 +13,7 @@ use super::{json, text};
 use crate::{
     clock::Clock,
     detect::{Evidence, Finding, Severity, Story},
-    endpoint::Endpoint,
+    endpoint::{Endpoint, protocol_word},
     field::printable,
     process::Comm,
 };
@@ -64,7 +64,7 @@ impl<'a> Object<'a> {
                 .and_then(|process| process.comm.as_ref())
                 .map(|comm| Comm::text(comm).into_owned()),
             container: process.and_then(|process| process.details.container.as_deref()),
-            proto: subject.proto.map(super::sockets::word),
+            proto: subject.proto.map(protocol_word),
             raddr: subject.remote.address.map(|address| address.to_string()),
             rport: subject.remote.port,
             lport: subject.lport,

@@ -4,8 +4,9 @@ use std::io::{self, Write};
 
 use super::{Sink, Times, text};
 use crate::{
-    change::{Change, What},
+    change::{Change, Protocol, What},
     clock::Clock,
+    field::{Field, Value},
 };
 
 /// Writes lives.
@@ -68,9 +69,9 @@ impl<W: Write> Sink for Life<W> {
             "{:<7} {:<15} {:<width$} {:<5} {:<width$} {:<5} {:>8} {:>8} {:>10}",
             text::pid(change),
             text::comm(change),
-            text::or_dash(socket.local.address),
+            address(change, Field::Laddr, clock),
             text::or_dash(socket.local.port),
-            text::or_dash(socket.remote.address),
+            address(change, Field::Raddr, clock),
             text::or_dash(socket.remote.port),
             kilobytes(bytes.map(|bytes| bytes.sent)),
             kilobytes(bytes.map(|bytes| bytes.received)),
@@ -83,8 +84,17 @@ impl<W: Write> Sink for Life<W> {
     }
 }
 
+/// An address, or the name of a Unix socket.
+fn address(change: &Change, field: Field, clock: &Clock) -> String {
+    match change.value(field, clock) {
+        Value::Null => "-".to_owned(),
+        value => value.to_string(),
+    }
+}
+
 /// The row of a life, if this change ends a connection: `end`, as of the connection. The socket
-/// itself may go on, with a descriptor that nobody closes or with another connection.
+/// itself may go on, with a descriptor that nobody closes or with another connection. What is not
+/// TCP has no other life than its socket's.
 pub fn ended(change: &Change) -> Option<Change> {
     let What::State {
         outcome: Some(outcome),
@@ -92,7 +102,13 @@ pub fn ended(change: &Change) -> Option<Change> {
         ..
     } = change.what
     else {
-        return matches!(change.what, What::Lost { .. }).then(|| change.clone());
+        let tcp = change.socket.protocol == Some(Protocol::Tcp);
+        let shown = match change.what {
+            What::Lost { .. } => true,
+            What::End { .. } => !tcp,
+            _ => false,
+        };
+        return shown.then(|| change.clone());
     };
     Some(Change {
         what: What::End {

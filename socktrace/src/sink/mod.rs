@@ -106,9 +106,7 @@ impl Style {
     /// Do rows show what only `/proc` knows of a process?
     pub fn shows_details(&self) -> bool {
         match (&self.fields, self.format) {
-            (Some(fields), _) => {
-                fields.contains(&Field::Cgroup) || fields.contains(&Field::Container)
-            }
+            (Some(fields), _) => fields.iter().any(|field| field.is_detail()),
             (None, Format::Table) => false,
             (None, Format::Wide | Format::Json | Format::JsonPretty | Format::Csv) => true,
         }

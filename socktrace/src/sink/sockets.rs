@@ -4,15 +4,19 @@ use std::{
     borrow::Cow,
     fmt::Write as _,
     io::{self, Write},
+    str::FromStr,
 };
 
-use serde::Serialize;
+use serde::{Serialize, Serializer, ser::Error as _};
+use serde_json::Value;
 
 use super::{json, text};
 use crate::{
-    change::{Family, Role},
+    change::Role,
+    endpoint::{Family, protocol_word},
     field::printable,
     inventory::{Age, Holding, Row},
+    process::Details,
     source::snapshot::{Detail, Ends, Held, Protocol, State, UnixName},
 };
 
@@ -71,7 +75,7 @@ impl<'a> Object<'a> {
             cookie: (found.cookie != 0).then_some(found.cookie),
             inode: known(found.inode),
             netns: known(found.netns),
-            proto: word(found.protocol),
+            proto: protocol_word(found.protocol),
             family: Some(family(row)),
             laddr: found.local.address.map(|it| it.to_string()),
             lport: found.local.port,
@@ -114,10 +118,100 @@ impl<'a> Holder<'a> {
     }
 }
 
-/// Writes rows as JSON, one object a line or several lines each.
-pub fn write_json(out: &mut impl Write, rows: &[Row], pretty: bool) -> io::Result<()> {
-    rows.iter()
-        .try_for_each(|row| json::write(out, &Object::new(row), pretty))
+/// What rows have only if it is named: more of what `/proc` says of the owner.
+#[derive(Serialize)]
+struct OnRequest<'a> {
+    unit: Option<&'a str>,
+    pod: Option<String>,
+    exe: Option<&'a str>,
+}
+
+impl<'a> OnRequest<'a> {
+    fn new(row: &'a Row) -> Self {
+        let details = row.owner.as_deref().map(|owner| &owner.details);
+        Self {
+            unit: details.and_then(Details::unit),
+            pod: details.and_then(Details::pod),
+            exe: details.and_then(|details| details.exe.as_deref()),
+        }
+    }
+}
+
+/// A row with these keys only, in this order.
+struct Picked<'a> {
+    row: &'a Row,
+    keys: &'a [Key],
+}
+
+impl Serialize for Picked<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let value = |value: Result<Value, _>| value.map_err(S::Error::custom);
+        let all = value(serde_json::to_value(Object::new(self.row)))?;
+        let more = value(serde_json::to_value(OnRequest::new(self.row)))?;
+        let found = |name| all.get(name).or_else(|| more.get(name));
+        serializer.collect_map(self.keys.iter().map(|key| (key.0, found(key.0))))
+    }
+}
+
+/// The keys, as `docs/sockets.md` describes them.
+const KEYS: [&str; 30] = [
+    "cookie",
+    "inode",
+    "netns",
+    "proto",
+    "family",
+    "laddr",
+    "lport",
+    "raddr",
+    "rport",
+    "path",
+    "peer_inode",
+    "state",
+    "age_seconds",
+    "age_exact",
+    "state_seconds",
+    "pid",
+    "comm",
+    "owner",
+    "container",
+    "cgroup",
+    "role",
+    "holders",
+    "class",
+    "recv_queue",
+    "send_queue",
+    "uid",
+    "complete",
+    "unit",
+    "pod",
+    "exe",
+];
+
+/// A key of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key(&'static str);
+
+impl FromStr for Key {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let key = KEYS.into_iter().find(|key| *key == name).map(Self);
+        key.ok_or_else(|| format!("there is no field {name:?}; there are {}", KEYS.join(", ")))
+    }
+}
+
+/// Writes rows as JSON, one object a line or several lines each: all keys but those on request, or
+/// only these.
+pub fn write_json(
+    out: &mut impl Write,
+    rows: &[Row],
+    keys: Option<&[Key]>,
+    pretty: bool,
+) -> io::Result<()> {
+    rows.iter().try_for_each(|row| match keys {
+        Some(keys) => json::write(out, &Picked { row, keys }, pretty),
+        None => json::write(out, &Object::new(row), pretty),
+    })
 }
 
 /// Writes rows as a table.
@@ -142,7 +236,7 @@ pub fn write_table(out: &mut impl Write, rows: &[Row], wide: bool) -> io::Result
         writeln!(
             out,
             "{:<7} {:<12} {:>6} {:>6} {local:<width$} {remote:<width$} {:>9} {:>9} {:<8} {}",
-            word(found.protocol),
+            protocol_word(found.protocol),
             state(row).unwrap_or("-"),
             told(queue(row, found.recv_queue)),
             told(queue(row, found.send_queue)),
@@ -192,20 +286,6 @@ fn holders(row: &Row) -> String {
     }
 }
 
-pub(super) fn word(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Tcp => "tcp",
-        Protocol::Udp => "udp",
-        Protocol::UdpLite => "udplite",
-        Protocol::Mptcp => "mptcp",
-        Protocol::Raw => "raw",
-        Protocol::Unix => "unix",
-        Protocol::Packet => "packet",
-        Protocol::Netlink => "netlink",
-        Protocol::Pipe => "pipe",
-    }
-}
-
 fn family(row: &Row) -> &'static str {
     match (row.found.family, row.found.protocol) {
         (Some(family), _) => Family::word(family),
@@ -225,7 +305,8 @@ fn state(row: &Row) -> Option<&'static str> {
         | Protocol::UdpLite
         | Protocol::Raw
         | Protocol::Packet
-        | Protocol::Netlink => None,
+        | Protocol::Netlink
+        | Protocol::Other => None,
     }
 }
 
@@ -257,10 +338,7 @@ fn path(row: &Row) -> Option<Cow<'_, str>> {
     let Detail::Unix(unix) = &row.found.detail else {
         return None;
     };
-    Some(match unix.name.as_ref()? {
-        UnixName::Path(path) => String::from_utf8_lossy(path),
-        UnixName::Abstract(name) => format!("@{}", String::from_utf8_lossy(name)).into(),
-    })
+    unix.name.as_ref().map(UnixName::text)
 }
 
 fn peer(row: &Row) -> Option<u32> {
@@ -276,7 +354,7 @@ pub fn sort(rows: &mut [Row]) {
         let found = &row.found;
         let listens = matches!(found.state, State::Tcp(state) if state as u8 == 10);
         (
-            word(found.protocol),
+            protocol_word(found.protocol),
             !listens,
             found.local.port,
             found.remote.port,

@@ -9,8 +9,9 @@ use anstyle::{AnsiColor, Style};
 
 use super::{Sink, Times};
 use crate::{
-    change::{Change, Endpoint, Learned, What, state_word},
+    change::{Change, Endpoint, Learned, Protocol, UnixName, What, state_word},
     clock::Clock,
+    endpoint::protocol_word,
     errno,
     field::{Field, printable},
 };
@@ -46,8 +47,8 @@ impl<W: Write> Text<W> {
         }
         writeln!(
             self.out,
-            "{:<7} {:<15} {:>4} {:<7} {:<width$} {:<width$} DETAIL",
-            "PID", "COMM", "FD", "EVENT", "LOCAL", "REMOTE"
+            "{:<7} {:<15} {:>4} {:<7} {:<7} {:<width$} {:<width$} DETAIL",
+            "PID", "COMM", "FD", "PROTO", "EVENT", "LOCAL", "REMOTE"
         )
     }
 }
@@ -78,13 +79,14 @@ impl<W: Write> Sink for Text<W> {
         };
         writeln!(
             self.out,
-            "{:<7} {:<15} {:>4} {style}{:<7}{style:#} {:<width$} {:<width$} {}",
+            "{:<7} {:<15} {:>4} {:<7} {style}{:<7}{style:#} {:<width$} {:<width$} {}",
             pid(change),
             comm(change),
             or_dash(change.fd),
+            or_dash(socket.protocol.map(protocol_word)),
             change.what.kind().word(),
-            endpoint(socket.local),
-            endpoint(socket.remote),
+            place(socket.local, socket.local_name()),
+            place(socket.remote, socket.remote_name()),
             detail(change),
         )
     }
@@ -158,17 +160,22 @@ fn detail(change: &Change) -> String {
         Some(error) => errno::name(*error).into_owned(),
         None => "ok".to_owned(),
     };
+    let tcp = change.socket.protocol == Some(Protocol::Tcp);
     let text = match &change.what {
         What::Socket { .. } => change.value(Field::Type, &NO_CLOCK).to_string(),
         What::Bind { error } => failed(error),
         What::Listen { backlog, error } => format!("{}, backlog {backlog}", failed(error)),
         What::Connect { error, latency_ns } => match latency_ns {
             Some(ns) => format!("{} in {}", failed(error), duration(*ns)),
+            None if error.is_none() && !tcp && !change.socket.has_peer() => {
+                "disconnected".to_owned()
+            }
             None => failed(error),
         },
         What::Accept { queued_ns, .. } => match queued_ns {
             Some(ns) => format!("queued {}", duration(*ns)),
-            None => "queued before we looked".to_owned(),
+            None if tcp => "queued before we looked".to_owned(),
+            None => "ok".to_owned(),
         },
         What::State {
             old,
@@ -214,10 +221,21 @@ fn detail(change: &Change) -> String {
             ..
         } => {
             let mut text = match learned {
-                Learned::Open => format!("open: {}", state_word(*new)),
-                Learned::Gone => format!("gone: was {}", state_word(*old)),
-                Learned::State => format!("{}, was {}", state_word(*new), state_word(*old)),
-                Learned::Address | Learned::Owner | Learned::Holders | Learned::TimeWait => {
+                Learned::Open => match new {
+                    Some(new) => format!("open: {}", state_word(*new)),
+                    None => "open".to_owned(),
+                },
+                Learned::Gone => match old {
+                    Some(old) => format!("gone: was {}", state_word(*old)),
+                    None => "gone".to_owned(),
+                },
+                Learned::State | Learned::Address => match (learned, old, new) {
+                    (Learned::State, Some(old), Some(new)) => {
+                        format!("{}, was {}", state_word(*new), state_word(*old))
+                    }
+                    _ => format!("{} learned", learned.word()),
+                },
+                Learned::Owner | Learned::Holders | Learned::TimeWait => {
                     format!("{} learned", learned.word())
                 }
             };
@@ -305,6 +323,11 @@ pub(super) fn comm(change: &Change) -> String {
 
 pub(super) fn or_dash(value: Option<impl Display>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}
+
+/// An address and a port, or what stands for them with Unix sockets.
+fn place(at: Endpoint, name: Option<&UnixName>) -> String {
+    name.map_or_else(|| endpoint(at), |name| printable(&name.text()))
 }
 
 pub(super) fn endpoint(endpoint: Endpoint) -> String {

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use socktrace_common::socket::SocketInfo;
 
 use crate::{
+    endpoint::UnixName,
     probe::counters::Counters,
     process::{Comm, Details},
 };
@@ -36,7 +37,7 @@ pub enum Item<'a> {
     Counters(Counters),
 }
 
-/// A TCP socket that a snapshot found.
+/// A socket that a snapshot found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Adopted {
     /// What the kernel says of it.
@@ -51,12 +52,14 @@ pub struct Adopted {
     pub state_since_ns: u64,
     /// It is a minisock, which keeps its port until then; likewise.
     pub until_ns: Option<u64>,
+    /// What it is called, of a Unix socket that has a name.
+    pub name: Option<UnixName>,
 }
 
 /// What `/proc` said of a process.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Described {
-    /// Its number in the initial pid namespace.
+    /// Its number in our pid namespace.
     pub pid: u32,
     /// Name of its main thread.
     pub comm: Option<Comm>,

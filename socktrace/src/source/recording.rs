@@ -4,17 +4,15 @@
 //! body. Records are bodies as the kernel side wrote them; everything else is JSON. The last frame
 //! says that it is the last, so that a file that was cut off is known as such.
 
+mod frame;
+
 use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use socktrace_common::socket::SocketInfo;
-use zerocopy::{FromBytes as _, IntoBytes as _};
 
-use super::{Adopted, Described, Item};
-use crate::{
-    clock::Clock,
-    process::{Comm, Details},
-};
+use self::frame::{AdoptedFrame, ProcessFrame};
+use super::{Adopted, Item};
+use crate::clock::Clock;
 
 /// First bytes of a recording.
 const MAGIC: &[u8; 8] = b"SOCKTRC\x01";
@@ -74,29 +72,6 @@ pub struct Writer<W: Write> {
     file: W,
 }
 
-/// What is said of a process, as JSON.
-#[derive(Serialize, Deserialize)]
-struct ProcessFrame {
-    pid: u32,
-    comm: Option<Vec<u8>>,
-    #[serde(flatten)]
-    details: Details,
-}
-
-/// What a snapshot says of a socket, as JSON.
-#[derive(Serialize, Deserialize)]
-struct AdoptedFrame {
-    socket: Vec<u8>,
-    holders: Vec<(u32, i32)>,
-    served: bool,
-    #[serde(default)]
-    born_ns: u64,
-    #[serde(default)]
-    state_since_ns: u64,
-    #[serde(default)]
-    until_ns: Option<u64>,
-}
-
 impl<W: Write> Writer<W> {
     /// Begins a recording.
     pub fn new(mut file: W, clock: &Clock) -> io::Result<Self> {
@@ -121,27 +96,10 @@ impl<W: Write> Writer<W> {
             Item::Record(bytes) => self.frame(RECORD, bytes),
             Item::Settle => self.frame(SETTLE, &[]),
             Item::Counters(counters) => self.json(COUNTERS, counters),
-            Item::Adopted(adopted) => self.json(
-                ADOPTED,
-                &AdoptedFrame {
-                    socket: adopted.socket.as_bytes().to_vec(),
-                    holders: adopted.holders.to_vec(),
-                    served: adopted.served,
-                    born_ns: adopted.born_ns,
-                    state_since_ns: adopted.state_since_ns,
-                    until_ns: adopted.until_ns,
-                },
-            ),
+            Item::Adopted(adopted) => self.json(ADOPTED, &AdoptedFrame::new(adopted)),
             Item::SnapshotBegins(mono_ns) => self.json(SNAPSHOT_BEGINS, mono_ns),
             Item::SnapshotEnds { whole } => self.json(SNAPSHOT_ENDS, whole),
-            Item::Process(described) => self.json(
-                PROCESS,
-                &ProcessFrame {
-                    pid: described.pid,
-                    comm: described.comm.map(|comm| comm.as_bytes().to_vec()),
-                    details: described.details.clone(),
-                },
-            ),
+            Item::Process(described) => self.json(PROCESS, &ProcessFrame::new(described)),
         }
     }
 
@@ -222,17 +180,9 @@ impl<R: Read> Reader<R> {
             COUNTERS => Item::Counters(self.json(at)?),
             ADOPTED => {
                 let frame: AdoptedFrame = self.json(at)?;
-                Item::Adopted(
-                    self.adopted.insert(Adopted {
-                        socket: SocketInfo::read_from_bytes(&frame.socket)
-                            .map_err(|_| damaged(at, "a socket that is none"))?,
-                        holders: frame.holders.into(),
-                        served: frame.served,
-                        born_ns: frame.born_ns,
-                        state_since_ns: frame.state_since_ns,
-                        until_ns: frame.until_ns,
-                    }),
-                )
+                let adopted = frame.adopted();
+                let adopted = adopted.ok_or_else(|| damaged(at, "a socket that is none"))?;
+                Item::Adopted(self.adopted.insert(adopted))
             }
             SNAPSHOT_BEGINS => Item::SnapshotBegins(self.json(at)?),
             SNAPSHOT_ENDS => Item::SnapshotEnds {
@@ -240,11 +190,7 @@ impl<R: Read> Reader<R> {
             },
             PROCESS => {
                 let frame: ProcessFrame = self.json(at)?;
-                Item::Process(Described {
-                    pid: frame.pid,
-                    comm: frame.comm.as_deref().map(Comm::from),
-                    details: frame.details,
-                })
+                Item::Process(frame.described())
             }
             LAST => return Ok(None),
             tag => return Err(damaged(at, &format!("a frame of unknown kind {tag:#x}"))),
@@ -307,6 +253,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::{
+        process::{Comm, Details},
+        source::Described,
+    };
 
     const CLOCK: Clock = Clock {
         ahead_ns: 1_700_000_000_000_000_000,

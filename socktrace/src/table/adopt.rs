@@ -1,9 +1,12 @@
 //! What a snapshot shows: sockets that no event told of, and what events left wrong.
 
-use socktrace_common::socket::TcpState::{self, Close, Listen, TimeWait};
+use socktrace_common::socket::{
+    Protocol, SocketInfo,
+    TcpState::{self, Close, Listen, TimeWait},
+};
 
 use super::{
-    SocketTable,
+    Pass, SocketTable, inode_id,
     socket::{Holder, Socket},
 };
 use crate::{
@@ -20,7 +23,10 @@ impl SocketTable {
     /// them: the table knows more by then than the snapshot.
     pub fn adopt(&mut self, adopted: &Adopted, changes: &mut Vec<Change>) {
         let id = adopted.socket.id;
-        let ended = |pass: &super::Pass| pass.ended.contains(&id);
+        let former = inode_id(&adopted.socket);
+        let ended = |pass: &Pass| {
+            pass.ended.contains(&id) || former.is_some_and(|former| pass.ended.contains(&former))
+        };
         if id == 0 || self.pass.as_ref().is_some_and(ended) {
             return;
         }
@@ -29,10 +35,13 @@ impl SocketTable {
             self.count(Learned::TimeWait, u64::from(news));
             return;
         }
+        if !self.sockets.contains(id) {
+            self.rename(&adopted.socket);
+        }
         match self.sockets.get_mut(id) {
             None => self.take_in(adopted, changes),
             Some(socket) => {
-                socket.flags.sighted = true;
+                (socket.flags.sighted, socket.flags.settled) = (true, true);
                 if !socket.flags.touched {
                     self.correct(adopted, changes);
                 }
@@ -43,11 +52,18 @@ impl SocketTable {
     /// A socket of which nothing was known.
     fn take_in(&mut self, adopted: &Adopted, changes: &mut Vec<Change>) {
         let mut socket = Socket::new(&adopted.socket);
-        socket.flags.sighted = true;
+        (socket.flags.sighted, socket.flags.settled) = (true, true);
         socket.older_than(adopted.born_ns, adopted.state_since_ns);
         socket.role = role(adopted);
-        let (id, state) = (socket.id(), socket.state);
+        if adopted.name.is_some() {
+            socket.names_mut().local.clone_from(&adopted.name);
+        }
+        let (id, state) = (socket.id(), socket.tcp_state());
         self.keep(socket);
+        // To list it gave it its cookie: what was told before knows it by its inode.
+        if let Some(former) = inode_id(&adopted.socket).filter(|_| self.snapshots == 0) {
+            self.sockets.also_named(former, id);
+        }
         self.hand_over(adopted);
         self.learned(id, Learned::Open, state, changes);
     }
@@ -58,22 +74,26 @@ impl SocketTable {
         let Some(socket) = self.sockets.get_mut(id) else {
             return;
         };
-        let before = socket.state;
-        let state = TcpState::from_number(adopted.socket.state).unwrap_or(Close);
+        let before = socket.tcp_state();
+        let state = before.and_then(|_| TcpState::from_number(adopted.socket.state));
         let (lport, rport) = (socket.info().lport, socket.info().rport);
-        socket.update(&adopted.socket);
+        socket.update(&shown(adopted, socket.info()));
         socket.flags.touched = false;
         if socket.role == Role::Unknown {
             socket.role = role(adopted);
         }
         // A socket whose connection is over is in CLOSE, whatever has become of its port.
-        if before != state && !(before == TimeWait && state == Close) {
+        if let (Some(before), Some(state)) = (before, state)
+            && before != state
+            && !(before == TimeWait && state == Close)
+        {
             socket.enter(state, adopted.state_since_ns.max(1));
             socket.flags.longer = true;
-            self.learned(id, Learned::State, before, changes);
+            self.learned(id, Learned::State, Some(before), changes);
         }
         let ports = (adopted.socket.lport, adopted.socket.rport);
-        if (ports.0 != 0 && ports.0 != lport) || (ports.1 != 0 && ports.1 != rport) {
+        let named = self.name_is_news(adopted);
+        if named || (ports.0 != 0 && ports.0 != lport) || (ports.1 != 0 && ports.1 != rport) {
             self.learned(id, Learned::Address, state, changes);
         }
         let unowned = |socket: &Socket| socket.owner.is_none();
@@ -84,6 +104,20 @@ impl SocketTable {
         if had_no_owner && !adopted.holders.is_empty() {
             self.learned(id, Learned::Owner, state, changes);
         }
+    }
+
+    /// Takes over what a Unix socket is called, if that was not known.
+    fn name_is_news(&mut self, adopted: &Adopted) -> bool {
+        let (Some(name), Some(socket)) = (&adopted.name, self.sockets.get_mut(adopted.socket.id))
+        else {
+            return false;
+        };
+        let own = socket.names.as_ref().and_then(|names| names.local.as_ref());
+        let news = own.is_none();
+        if news {
+            socket.names_mut().local = Some(name.clone());
+        }
+        news
     }
 
     /// Whoever the snapshot says holds the socket, and nobody else; says whether that was news.
@@ -117,7 +151,7 @@ impl SocketTable {
         &mut self,
         id: u64,
         learned: Learned,
-        old: TcpState,
+        old: Option<TcpState>,
         changes: &mut Vec<Change>,
     ) {
         self.count(learned, 1);
@@ -134,12 +168,23 @@ impl SocketTable {
             what: What::Snapshot {
                 learned,
                 old,
-                new: socket.state,
+                new: socket.tcp_state(),
                 age_ns: socket.age_ns(now),
                 in_state_ns: socket.in_state_ns(now),
             },
         });
     }
+}
+
+/// What the snapshot says of a socket that was known as `before`. Of raw sockets it may know
+/// nothing but who holds them: no dump shows them without `raw_diag`.
+fn shown(adopted: &Adopted, before: &SocketInfo) -> SocketInfo {
+    let mut shown = adopted.socket;
+    let raw = Protocol::of(shown.family, shown.proto) == Protocol::Raw;
+    if raw && (shown.laddr, shown.raddr) == ([0; 16], [0; 16]) {
+        (shown.laddr, shown.raddr) = (before.laddr, before.raddr);
+    }
+    shown
 }
 
 /// Its part in the connection: known from listeners, never from the size of a port.

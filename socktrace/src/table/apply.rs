@@ -20,6 +20,7 @@ impl SocketTable {
             Event::Exec(event) => self.executed(event, changes),
             Event::Exit(header) => self.exited(header, changes),
             Event::Descriptors(event) => self.descriptors_closed(event, changes),
+            Event::Name(event) => self.named(event),
         }
     }
 }

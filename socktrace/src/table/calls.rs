@@ -2,22 +2,29 @@
 
 use socktrace_common::{
     event::{AcceptEvent, CallEvent, CloseEvent, ClosedBy, ConnectEvent, Header, SocketEvent},
-    socket::{FAMILY_IPV4, FAMILY_IPV6, SocketInfo, TcpState::Established},
+    socket::{FAMILY_IPV4, FAMILY_IPV6, Protocol, SocketInfo, TcpState::Established},
 };
 
 use super::{
     SocketTable,
     connect::{self, Told},
-    socket::cookie,
+    socket::{Socket, cookie},
 };
 use crate::change::{By, Change, Role, What};
 
 impl SocketTable {
     pub(super) fn socket_created(&mut self, event: &SocketEvent, changes: &mut Vec<Change>) {
         let (header, info) = (&event.header, &event.socket);
-        let process = self.processes.get(header.tgid);
-        if let Some(socket) = self.begin(info, header.mono_ns) {
-            socket.own_exactly(&process, Some(event.fd));
+        let process = self.running(header);
+        // io_uring may tell of a socket after what it did with it; its birth is not known then.
+        let used = self.sockets.get(info.id).is_some_and(Socket::was_seen);
+        let socket = if used {
+            self.socket(info)
+        } else {
+            self.begin(info, header.mono_ns)
+        };
+        if let Some(socket) = socket {
+            socket.own_exactly(process.as_ref(), Some(event.fd));
             self.hold(header.tgid, event.fd, info.id);
         }
         let what = What::Socket {
@@ -27,15 +34,29 @@ impl SocketTable {
     }
 
     pub(super) fn bound(&mut self, event: &CallEvent, changes: &mut Vec<Change>) {
-        self.socket(&event.socket);
+        if let Some(socket) = self.socket(&event.socket) {
+            socket.flags.settled |= event.ret == 0;
+        }
+        let asked = self.name_for(&event.socket);
         let what = What::Bind {
             error: errno(event.ret),
         };
-        changes.push(self.change(&event.header, &event.socket, Some(event.fd), what));
+        let mut change = self.change(&event.header, &event.socket, Some(event.fd), what);
+        if let Some(name) = asked {
+            // It did not get it, so the socket is not called so.
+            change.socket.names_mut().local = Some(name);
+        }
+        changes.push(change);
     }
 
     pub(super) fn listening(&mut self, event: &CallEvent, changes: &mut Vec<Change>) {
         self.own(&event.header, &event.socket, event.fd);
+        if event.ret == 0
+            && let Some(socket) = self.sockets.get_mut(event.socket.id)
+        {
+            // Of TCP the state change has told.
+            socket.role = Role::Listener;
+        }
         let what = What::Listen {
             backlog: event.arg,
             error: errno(event.ret),
@@ -45,22 +66,32 @@ impl SocketTable {
 
     pub(super) fn connected(&mut self, event: &ConnectEvent, changes: &mut Vec<Change>) {
         let (header, info) = (&event.header, &event.socket);
-        let established = self
-            .sockets
-            .get(info.id)
-            .is_some_and(|socket| socket.state == Established);
+        let tcp = Protocol::of(info.family, info.proto) == Protocol::Tcp;
+        let established = tcp
+            && self
+                .sockets
+                .get(info.id)
+                .is_some_and(|socket| socket.state == Established);
+        let name = self.name_for(info);
+        // Every other success leaves it connected; of TCP the state changes tell. A datagram
+        // socket of the family Unix has a named peer, and says so by its state since 5.15.
+        let disconnected =
+            !tcp && event.ret == 0 && info.state != Established as u8 && name.is_none();
         self.own(header, info, event.fd);
         let target = target(event);
         let told = match self.sockets.get_mut(info.id) {
             Some(socket) => {
                 let told =
                     connect::returned(&mut socket.attempt, header.mono_ns, established, event.ret);
-                if told.is_some() {
+                if told.is_some() && !disconnected {
                     // It tried, even if it did not get as far as SYN_SENT.
                     socket.role = Role::Client;
                 }
                 if let (Some(Told { error: Some(_), .. }), Some(target)) = (told, &target) {
                     socket.set_remote(target);
+                }
+                if event.ret == 0 && (name.is_some() || socket.names.is_some()) {
+                    socket.names_mut().remote.clone_from(&name);
                 }
                 told
             }
@@ -72,16 +103,21 @@ impl SocketTable {
             } else {
                 info
             };
-            changes.push(self.change(header, info, Some(event.fd), told.into()));
+            let mut change = self.change(header, info, Some(event.fd), told.into());
+            if let Some(name) = name {
+                // Of a failed call, where it wanted to go.
+                change.socket.names_mut().remote = Some(name);
+            }
+            changes.push(change);
         }
     }
 
     pub(super) fn accepted(&mut self, event: &AcceptEvent, changes: &mut Vec<Change>) {
         let (header, info) = (&event.header, &event.socket);
-        let process = self.processes.get(header.tgid);
+        let process = self.running(header);
         let mut queued_ns = None;
         if let Some(socket) = self.socket(info) {
-            socket.own_exactly(&process, Some(event.fd));
+            socket.own_exactly(process.as_ref(), Some(event.fd));
             socket.role = Role::Server;
             // With TCP Fast Open it is in the queue before it is established.
             let queued = socket.established().or(socket.birth());
@@ -114,9 +150,9 @@ impl SocketTable {
 
     /// The running process is the owner unless there is one.
     fn own(&mut self, header: &Header, info: &SocketInfo, fd: i32) {
-        let process = self.processes.get(header.tgid);
+        let process = self.running(header);
         if let Some(socket) = self.socket(info) {
-            socket.own(&process, Some(fd));
+            socket.own(process.as_ref(), Some(fd));
         }
     }
 }

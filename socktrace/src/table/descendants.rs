@@ -12,12 +12,12 @@ use crate::{
 
 impl SocketTable {
     pub(super) fn process_told(&mut self, event: &ProcessEvent) {
-        self.processes
-            .begin(event.header.tgid, Comm::new(event.comm));
+        let pid = event.header.tgid;
+        self.begin_process(pid, event.start_ns, Comm::new(event.comm));
     }
 
     pub(super) fn forked(&mut self, event: &ForkEvent) {
-        self.processes.begin(event.child, Comm::new(event.comm));
+        self.begin_process(event.child, event.start_ns, Comm::new(event.comm));
         if event.shares_descriptors != 0 {
             // One table for both: whoever closes, closes for both.
             return;
@@ -33,10 +33,20 @@ impl SocketTable {
         }
     }
 
+    /// A process begins, or is told of. Of another that had its number the end was lost: what it
+    /// held is its no more.
+    fn begin_process(&mut self, pid: u32, start_ns: u64, comm: Comm) {
+        if self.processes.begin(pid, start_ns, comm) {
+            for (fd, id) in self.holders.release_all(pid) {
+                self.unhold(id, pid, fd);
+            }
+        }
+    }
+
     pub(super) fn executed(&mut self, event: &ExecEvent, changes: &mut Vec<Change>) {
         let process = self
             .processes
-            .rename(event.header.tgid, Comm::new(event.comm));
+            .execute(event.header.tgid, Comm::new(event.comm));
         self.reown(&process);
         let released = self.holders.keep(process.pid, &event.open);
         self.let_go(&event.header, released, By::Exec, changes);

@@ -10,6 +10,7 @@ mod descendants;
 mod entry;
 mod holders;
 mod lifecycle;
+mod names;
 mod processes;
 mod reconcile;
 mod socket;
@@ -22,7 +23,10 @@ mod time_waits;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use socktrace_common::{event::Header, socket::SocketInfo};
+use socktrace_common::{
+    event::Header,
+    socket::{INODE_ID, Protocol, SYNTHETIC_ID, SocketInfo},
+};
 
 pub use self::{
     entry::{Accepts, Entry},
@@ -31,6 +35,7 @@ pub use self::{
 };
 use self::{
     holders::Holders,
+    names::Named,
     processes::Processes,
     reconcile::Pass,
     socket::{Holder, Socket, view},
@@ -51,6 +56,7 @@ pub struct SocketTable {
     sockets: Store,
     processes: Processes,
     holders: Holders,
+    named: Named,
     time_waits: TimeWaits,
     /// By the listener's identity.
     accepts: HashMap<u64, Accepts>,
@@ -81,6 +87,7 @@ impl SocketTable {
             sockets: Store::default(),
             processes: Processes::default(),
             holders: Holders::default(),
+            named: Named::default(),
             time_waits: TimeWaits::new(most),
             accepts: HashMap::new(),
             most,
@@ -114,9 +121,10 @@ impl SocketTable {
         self.sockets.contains(id)
     }
 
-    /// Has this process been told of, by the kernel side or by [`Self::describe`]?
+    /// Has this process been told of, by the kernel side or by [`Self::describe`]? Of one that has
+    /// no number here (0) there is nothing to tell.
     pub fn knows(&self, pid: u32) -> bool {
-        self.processes.is_known(pid)
+        pid == 0 || self.processes.is_known(pid)
     }
 
     /// Takes over what `/proc` says of a process.
@@ -130,22 +138,42 @@ impl SocketTable {
         for id in self.holders.of(process.pid) {
             if let Some(socket) = self.sockets.get_mut(id)
                 && let Some(owner) = &mut socket.owner
-                && owner.pid == process.pid
+                && owner.is(process)
             {
                 *owner = Arc::clone(process);
             }
         }
     }
 
+    /// The running process; `None` for one that our pid namespace has no number for.
+    fn running(&mut self, header: &Header) -> Option<Arc<Process>> {
+        (header.tgid != 0).then(|| self.processes.get(header.tgid))
+    }
+
     /// The socket of a call, known from here on if it was not. `None` where the kernel gave it no
     /// identity, or where there is no room.
     fn socket(&mut self, info: &SocketInfo) -> Option<&mut Socket> {
+        if !self.sockets.contains(info.id) {
+            self.rename(info);
+        }
         if !self.sockets.contains(info.id) {
             self.keep(Socket::new(info));
         }
         let socket = self.sockets.get_mut(info.id)?;
         socket.update(info);
         Some(socket)
+    }
+
+    /// A socket that had no cookie was known by its inode; now somebody has asked for one.
+    fn rename(&mut self, info: &SocketInfo) {
+        let Some(before) = inode_id(info).filter(|_| info.id < SYNTHETIC_ID) else {
+            return;
+        };
+        if let Some(socket) = self.sockets.rename(before, info.id) {
+            for &Holder { pid, fd } in &socket.holders {
+                self.holders.hold(pid, fd, info.id);
+            }
+        }
     }
 
     /// A socket begins now. If a snapshot has found it, whoever holds it is still its holder: the
@@ -175,11 +203,13 @@ impl SocketTable {
         self.sockets.insert(socket);
     }
 
-    /// The process holds the socket from now on.
+    /// The process holds the socket from now on, unless it has no number, or no descriptor for it.
     fn hold(&mut self, pid: u32, fd: i32, id: u64) {
-        if !self.sockets.contains(id) {
+        // Its present identity, if it has another by now.
+        let known = self.sockets.get(id).map(Socket::id);
+        let Some(id) = known.filter(|_| pid != 0 && fd >= 0) else {
             return;
-        }
+        };
         // What the descriptor named before went without a word: a call that was lost.
         if let Some(before) = self.holders.hold(pid, fd, id) {
             self.unhold(before, pid, fd);
@@ -208,9 +238,9 @@ impl SocketTable {
         let (view, owner_fd) = match self.sockets.get(info.id) {
             Some(socket) => (socket.view(), socket.fd()),
             // Without an identity nothing is kept, and only these calls make an owner.
-            None if what.makes_owner() => (
+            None if what.makes_owner() && header.tgid != 0 => (
                 View {
-                    owner: Some(self.processes.get(header.tgid)),
+                    owner: self.running(header),
                     ownership: Ownership::Exact,
                     ..view(info)
                 },
@@ -221,10 +251,17 @@ impl SocketTable {
         Change {
             mono_ns: header.mono_ns,
             socket: view,
-            actor: Some(header.tgid),
-            tid: Some(header.tid),
-            fd: fd.or(owner_fd),
+            actor: (header.tgid != 0).then_some(header.tgid),
+            tid: (header.tid != 0).then_some(header.tid),
+            fd: fd.filter(|fd| *fd >= 0).or(owner_fd),
             what,
         }
     }
+}
+
+/// The identity of a socket before it had a cookie; `None` of TCP, which is known by its cookie
+/// alone. An MPTCP socket's first subflow is TCP, and has its inode.
+fn inode_id(info: &SocketInfo) -> Option<u64> {
+    let tcp = Protocol::of(info.family, info.proto) == Protocol::Tcp;
+    (!tcp && info.inode != 0).then(|| INODE_ID | u64::from(info.inode))
 }

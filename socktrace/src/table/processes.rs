@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use crate::process::{Comm, Details, Process};
 
@@ -10,18 +10,15 @@ use crate::process::{Comm, Details, Process};
 #[derive(Debug, Default)]
 pub(super) struct Processes {
     by_pid: HashMap<u32, Arc<Process>>,
+    /// Those that have run another program since they were described.
+    changed: HashSet<u32>,
 }
 
 impl Processes {
     /// The process with this number, made on the spot if nobody told of it.
     pub(super) fn get(&mut self, pid: u32) -> Arc<Process> {
-        Arc::clone(self.by_pid.entry(pid).or_insert_with(|| {
-            Arc::new(Process {
-                pid,
-                comm: None,
-                details: Details::default(),
-            })
-        }))
+        let process = self.by_pid.entry(pid);
+        Arc::clone(process.or_insert_with(|| Arc::new(Process::new(pid))))
     }
 
     /// The process with this number, if anybody told of it.
@@ -29,42 +26,61 @@ impl Processes {
         self.by_pid.get(&pid).cloned()
     }
 
-    /// Has anybody told of it?
+    /// Has anybody told of it, as it is now?
     pub(super) fn is_known(&self, pid: u32) -> bool {
-        self.by_pid.contains_key(&pid)
+        self.by_pid.contains_key(&pid) && !self.changed.contains(&pid)
     }
 
-    /// A process begins, or is told of; whatever had its number before is another.
-    pub(super) fn begin(&mut self, pid: u32, comm: Comm) {
-        let process = Process {
-            pid,
+    /// A process begins, or is told of: `start_ns` says which. True if another had its number.
+    pub(super) fn begin(&mut self, pid: u32, start_ns: u64, comm: Comm) -> bool {
+        let mut process = Process {
+            start_ns: Some(start_ns),
             comm: Some(comm),
-            details: Details::default(),
+            ..Process::new(pid)
         };
-        self.by_pid.insert(pid, Arc::new(process));
+        let before = self.by_pid.get(&pid);
+        let another = before.is_some_and(|before| !before.is(&process));
+        if let Some(before) = before.filter(|_| !another) {
+            process.details = before.details.clone();
+        }
+        self.changed.remove(&pid);
+        self.replace(process);
+        another
     }
 
-    /// A process changes its name.
-    pub(super) fn rename(&mut self, pid: u32, comm: Comm) -> Arc<Process> {
+    /// A process runs another program, perhaps as another user: what was said of these is over.
+    pub(super) fn execute(&mut self, pid: u32, comm: Comm) -> Arc<Process> {
         let mut process = Process::clone(&self.get(pid));
         process.comm = Some(comm);
+        if process.details != Details::default() {
+            (process.details.exe, process.details.uid) = (None, None);
+            self.changed.insert(pid);
+        }
         self.replace(process)
     }
 
-    /// What `/proc` says of it, and its name if the kernel side did not tell.
+    /// What `/proc` says of it, and its name if the kernel side did not tell. Nothing, if the
+    /// number is another's by now.
     pub(super) fn describe(
         &mut self,
         pid: u32,
         comm: Option<Comm>,
         details: Details,
     ) -> Arc<Process> {
-        let mut process = Process::clone(&self.get(pid));
-        process.comm = process.comm.or(comm);
-        process.details = details;
-        self.replace(process)
+        let before = self.get(pid);
+        self.changed.remove(&pid);
+        if details.started.is_some_and(|it| !before.may_have(it)) {
+            return before;
+        }
+        self.replace(Process {
+            comm: before.comm.or(comm),
+            details,
+            ..*before
+        })
     }
 
     pub(super) fn forget(&mut self, pid: u32) {
+        self.changed.remove(&pid);
         self.by_pid.remove(&pid);
     }
 
@@ -73,5 +89,72 @@ impl Processes {
         let process = Arc::new(process);
         self.by_pid.insert(pid, Arc::clone(&process));
         process
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::attribution::Started;
+
+    fn details(started_ns: u64) -> Details {
+        Details {
+            cgroup: Some("/a".to_owned()),
+            started: Some(Started::from_ns(started_ns)),
+            ..Details::default()
+        }
+    }
+
+    #[test]
+    fn a_process_is_told_again_and_keeps_what_is_known() {
+        let mut processes = Processes::default();
+        assert!(!processes.begin(7, 5_000_000_000, Comm::from(&b"a"[..])));
+        processes.describe(7, None, details(5_000_000_000));
+        assert!(!processes.begin(7, 5_000_000_000, Comm::from(&b"b"[..])));
+        assert_eq!(processes.get(7).details.cgroup.as_deref(), Some("/a"));
+    }
+
+    #[test]
+    fn a_number_that_is_used_again_is_another_process() {
+        let mut processes = Processes::default();
+        processes.begin(7, 5_000_000_000, Comm::from(&b"a"[..]));
+        processes.describe(7, None, details(5_000_000_000));
+        let first = processes.get(7);
+        assert!(processes.begin(7, 6_000_000_000, Comm::from(&b"b"[..])));
+        assert_eq!(processes.get(7).details, Details::default());
+        assert!(!processes.get(7).is(&first));
+    }
+
+    #[test]
+    fn who_runs_another_program_is_to_be_described_again() {
+        let mut processes = Processes::default();
+        let as_user = |uid| Details {
+            uid: Some(uid),
+            ..details(5_000_000_000)
+        };
+        processes.begin(7, 5_000_000_000, Comm::from(&b"a"[..]));
+        processes.describe(7, None, as_user(0));
+        assert!(processes.is_known(7));
+        let process = processes.execute(7, Comm::from(&b"b"[..]));
+        assert_eq!(process.details.uid, None);
+        assert_eq!(process.details.cgroup.as_deref(), Some("/a"));
+        assert!(!processes.is_known(7));
+        let process = processes.describe(7, None, as_user(1000));
+        assert_eq!(process.details.uid, Some(1000));
+        assert_eq!(process.comm, Some(Comm::from(&b"b"[..])));
+        assert!(processes.is_known(7));
+    }
+
+    #[test]
+    fn what_proc_says_of_another_is_not_believed() {
+        let mut processes = Processes::default();
+        processes.begin(7, 5_000_000_000, Comm::from(&b"a"[..]));
+        processes.describe(7, None, details(6_000_000_000));
+        assert_eq!(processes.get(7).details, Details::default());
+        // Whose beginning nobody told is described as it is found, and is known by that then.
+        processes.describe(8, None, details(5_000_000_000));
+        assert_eq!(processes.get(8).details.cgroup.as_deref(), Some("/a"));
+        assert!(!processes.begin(8, 5_000_000_000, Comm::from(&b"a"[..])));
+        assert!(processes.begin(8, 6_000_000_000, Comm::from(&b"a"[..])));
     }
 }

@@ -1,7 +1,7 @@
 //! Snapshots make up for what events did not tell: what was lost, what no event announces.
 
 use hashbrown::HashSet;
-use socktrace_common::socket::{SYNTHETIC_ID, TcpState};
+use socktrace_common::socket::{Protocol, SYNTHETIC_ID, TcpState};
 
 use super::{SocketTable, TimeWait, socket::Socket};
 use crate::change::{Change, Learned};
@@ -45,6 +45,8 @@ impl SocketTable {
         for socket in self.sockets.iter_mut() {
             (socket.flags.touched, socket.flags.sighted) = (false, false);
         }
+        // What was told before the first snapshot has been taken in by now.
+        self.sockets.forget_former();
         self.pass = Some(Pass {
             began_ns: now,
             ended: HashSet::new(),
@@ -60,7 +62,7 @@ impl SocketTable {
             let over = self.time_waits.end_pass();
             self.count(Learned::TimeWait, over);
             for id in self.missing() {
-                let state = self.sockets.get(id).map_or(TcpState::Close, |it| it.state);
+                let state = self.sockets.get(id).and_then(Socket::tcp_state);
                 self.learned(id, Learned::Gone, state, changes);
                 self.drop_socket(id);
             }
@@ -144,8 +146,21 @@ impl SocketTable {
     }
 }
 
-/// Does a dump show it for sure, if it is there? One in CLOSE is found by its descriptor only,
-/// and may have none: in a message, or among the direct descriptors of a ring.
+/// Does a dump show it for sure, if it is there? What no dump shows is found by its descriptors
+/// only, and may have none: in a message, or among the direct descriptors of a ring.
 fn is_listed(socket: &Socket) -> bool {
-    socket.id() < SYNTHETIC_ID && !matches!(socket.state, TcpState::Close | TcpState::TimeWait)
+    match socket.protocol() {
+        Protocol::Tcp => {
+            let over = matches!(socket.state, TcpState::Close | TcpState::TimeWait);
+            socket.id() < SYNTHETIC_ID && !over
+        }
+        // The kernel lists those that have a port.
+        Protocol::Udp | Protocol::UdpLite => socket.info().lport != 0,
+        // From their creation on (`unix_socket_table`, `net->packet.sklist`).
+        Protocol::Unix | Protocol::Packet => true,
+        // From the first bind() or send on (`netlink_insert()`), which no event may have told.
+        Protocol::Netlink => socket.flags.settled,
+        // Of MPTCP those with a token, of raw sockets where there is `raw_diag`.
+        Protocol::Mptcp | Protocol::Raw | Protocol::Other | Protocol::Pipe => false,
+    }
 }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use smallvec::SmallVec;
-use socktrace_common::socket::{FAMILY_IPV4, FAMILY_IPV6, SYNTHETIC_ID, SocketInfo, TcpState};
+use socktrace_common::socket::{Protocol, SYNTHETIC_ID, SocketInfo, TcpState};
 use zerocopy::FromZeros as _;
 
 use super::connect::Attempt;
 use crate::{
-    change::{Bytes, Endpoint, Family, Ownership, Reason, Role, View},
+    change::{Bytes, Endpoint, Family, Names, Ownership, Reason, Role, View},
     process::Process,
 };
 
@@ -41,6 +41,8 @@ pub(super) struct Socket {
     pub(super) state: TcpState,
     pub(super) role: Role,
     pub(super) reason: Option<Reason>,
+    /// Of Unix sockets.
+    pub(super) names: Option<Arc<Names>>,
     pub(super) flags: Flags,
 }
 
@@ -62,6 +64,9 @@ pub(super) struct Flags {
     pub(super) sighted: bool,
     /// In how many snapshots in a row it was not, although nothing was told of it.
     pub(super) missed: u8,
+    /// It has an address, which its protocol never takes away: it was bound, or a snapshot has
+    /// shown it.
+    pub(super) settled: bool,
 }
 
 impl Default for Socket {
@@ -86,6 +91,7 @@ impl Socket {
             attempt: None,
             reason: None,
             bytes: Bytes::default(),
+            names: None,
             flags: Flags {
                 touched: true,
                 ..Flags::default()
@@ -104,15 +110,34 @@ impl Socket {
 
     /// Takes over owner and holders, which a snapshot found.
     pub(super) fn inherit(&mut self, found: Self) {
+        // It may have got its cookie since.
+        self.info.id = found.info.id;
         self.flags.adopted = found.flags.adopted;
+        self.flags.settled = found.flags.settled;
+        self.names = found.names;
         self.owner = found.owner;
         self.fd = found.fd;
         self.holders = found.holders;
     }
 
+    /// Was it seen to do something, and not merely found by a snapshot?
+    pub(super) fn was_seen(&self) -> bool {
+        !(self.flags.older && self.flags.longer)
+    }
+
     /// Its identity; 0 if it is over.
     pub(super) fn id(&self) -> u64 {
         self.info.id
+    }
+
+    /// It has a cookie now.
+    pub(super) fn rename(&mut self, id: u64) {
+        self.info.id = id;
+    }
+
+    /// Its state, if it has one: only TCP does.
+    pub(super) fn tcp_state(&self) -> Option<TcpState> {
+        (self.protocol() == Protocol::Tcp).then_some(self.state)
     }
 
     /// What the kernel last said of it.
@@ -152,7 +177,8 @@ impl Socket {
 
     /// How long it has been in its state by `now` at least, nanoseconds.
     pub(super) fn in_state_ns(&self, now: u64) -> Option<u64> {
-        known(self.state_since).map(|since| now.saturating_sub(since))
+        let since = known(self.state_since).filter(|_| self.tcp_state().is_some());
+        since.map(|since| now.saturating_sub(since))
     }
 
     /// When it was established, if we saw that.
@@ -190,14 +216,29 @@ impl Socket {
         (self.fd >= 0).then_some(self.fd)
     }
 
-    /// Takes over what the kernel says now. It says less at the end than before: a closed socket
-    /// has no inode, and one that was disconnected no remote port.
+    /// What kind of socket it is.
+    pub(super) fn protocol(&self) -> Protocol {
+        Protocol::of(self.info.family, self.info.proto)
+    }
+
+    /// Takes over what the kernel says now. Of TCP it says less at the end than before: a closed
+    /// socket has no inode, and one that was disconnected no remote port. Of others all that it
+    /// says is true: they can be connected again and again.
     pub(super) fn update(&mut self, info: &SocketInfo) {
         let before = self.info;
         self.info = *info;
+        // The table finds it by that; see `Store::rename`.
+        self.info.id = before.id;
         self.flags.touched = true;
         if info.inode == 0 {
             self.info.inode = before.inode;
+        }
+        if self.protocol() != Protocol::Tcp {
+            if info.rport == 0 && self.protocol().has_ports() {
+                // An IPv6 socket that was disconnected keeps the address.
+                self.info.raddr = [0; 16];
+            }
+            return;
         }
         if info.rport == 0 {
             (self.info.rport, self.info.raddr) = (before.rport, before.raddr);
@@ -215,19 +256,28 @@ impl Socket {
         (self.info.raddr, self.info.rport) = (info.raddr, info.rport);
     }
 
-    /// Makes `process` the owner unless there is one.
-    pub(super) fn own(&mut self, process: &Arc<Process>, fd: Option<i32>) {
-        if self.owner.is_none() {
-            self.owner = Some(Arc::clone(process));
+    /// What it and its peer are called.
+    pub(super) fn names_mut(&mut self) -> &mut Names {
+        Arc::make_mut(self.names.get_or_insert_default())
+    }
+
+    /// Makes `process` the owner unless there is one, or it is not known who it is.
+    pub(super) fn own(&mut self, process: Option<&Arc<Process>>, fd: Option<i32>) {
+        let Some(process) = process else {
+            return;
+        };
+        let owner = self.owner.get_or_insert_with(|| Arc::clone(process));
+        // A direct descriptor of io_uring has no number that says anything.
+        if owner.is(process) && self.fd < 0 {
             self.fd = fd.unwrap_or(-1);
         }
     }
 
     /// Makes `process` the owner, which was seen to create or accept it: that is worth more than
     /// what a snapshot says.
-    pub(super) fn own_exactly(&mut self, process: &Arc<Process>, fd: Option<i32>) {
-        if self.flags.adopted {
-            (self.owner, self.flags.adopted) = (None, false);
+    pub(super) fn own_exactly(&mut self, process: Option<&Arc<Process>>, fd: Option<i32>) {
+        if process.is_some() && self.flags.adopted {
+            (self.owner, self.fd, self.flags.adopted) = (None, -1, false);
         }
         self.own(process, fd);
     }
@@ -235,7 +285,7 @@ impl Socket {
     /// Who held it when it was found.
     pub(super) fn adopt(&mut self, process: &Arc<Process>, fd: i32) {
         if self.owner.is_none() {
-            self.own(process, Some(fd));
+            self.own(Some(process), Some(fd));
             self.flags.adopted = true;
         }
     }
@@ -243,6 +293,7 @@ impl Socket {
     /// As people see it.
     pub(super) fn view(&self) -> View {
         View {
+            names: self.names.clone(),
             owner: self.owner.clone(),
             ownership: match (&self.owner, self.flags.adopted) {
                 (Some(_), true) => Ownership::Adopted,
@@ -265,13 +316,11 @@ pub(super) fn view(info: &SocketInfo) -> View {
         cookie: cookie(info.id),
         inode: known(info.inode),
         netns: known(info.netns),
-        family: match info.family {
-            FAMILY_IPV4 => Some(Family::Ipv4),
-            FAMILY_IPV6 => Some(Family::Ipv6),
-            _ => None,
-        },
+        protocol: Some(Protocol::of(info.family, info.proto)),
+        family: Some(Family::new(info.family)),
         local: Endpoint::new(info.family, info.laddr, info.lport),
         remote: Endpoint::new(info.family, info.raddr, info.rport),
+        names: None,
         owner: None,
         ownership: Ownership::Unknown,
     }
@@ -286,11 +335,13 @@ pub(super) fn cookie(id: u64) -> Option<u64> {
 mod tests {
     use std::net::{IpAddr, Ipv6Addr};
 
+    use socktrace_common::socket::{FAMILY_IPV4, FAMILY_IPV6, PROTO_TCP, PROTO_UDP};
+
     use super::*;
 
     #[test]
     fn a_socket_is_small() {
-        assert!(size_of::<Socket>() <= 176, "{}", size_of::<Socket>());
+        assert!(size_of::<Socket>() <= 184, "{}", size_of::<Socket>());
     }
 
     #[test]
@@ -333,9 +384,23 @@ mod tests {
         info.raddr[0] = 10;
         let mut socket = Socket::new(&info);
         let mut last = SocketInfo::new_zeroed();
-        last.family = FAMILY_IPV4;
+        (last.family, last.proto) = (FAMILY_IPV4, PROTO_TCP);
         socket.update(&last);
         let view = socket.view();
         assert_eq!((view.inode, view.remote.port), (Some(7), Some(90)));
+    }
+
+    #[test]
+    fn a_datagram_socket_forgets_its_peer_with_the_kernel() {
+        let mut info = SocketInfo::new_zeroed();
+        (info.family, info.proto) = (FAMILY_IPV6, PROTO_UDP);
+        (info.inode, info.lport, info.rport, info.raddr[15]) = (7, 80, 90, 1);
+        let mut socket = Socket::new(&info);
+        // As after a connect() with AF_UNSPEC.
+        (info.inode, info.lport, info.rport) = (0, 0, 0);
+        socket.update(&info);
+        let view = socket.view();
+        assert_eq!(view.remote, Endpoint::default());
+        assert_eq!((view.inode, view.local.port), (Some(7), None));
     }
 }

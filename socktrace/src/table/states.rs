@@ -2,7 +2,10 @@
 
 use socktrace_common::{
     event::{DestroyEvent, StateEvent},
-    socket::TcpState::{self, Close, Established, Listen, SynRecv, SynSent},
+    socket::{
+        Protocol,
+        TcpState::{self, Close, Established, Listen, SynRecv, SynSent},
+    },
 };
 
 use super::{
@@ -26,9 +29,9 @@ impl SocketTable {
         }
         if transition.old == Close {
             let fd = (event.connect_fd >= 0).then_some(event.connect_fd);
-            let process = self.processes.get(header.tgid);
+            let process = self.running(header);
             if let Some(socket) = self.socket(info) {
-                socket.own(&process, fd);
+                socket.own(process.as_ref(), fd);
             }
         }
         let Some(socket) = self.socket(info) else {
@@ -76,10 +79,12 @@ impl SocketTable {
         let Some(socket) = self.socket(info) else {
             return;
         };
+        let tcp = socket.protocol() == Protocol::Tcp;
         // Of one that was there first, nobody knows what it has been through.
-        let known = socket.birth().is_some();
+        let known = tcp && socket.birth().is_some();
         let never_connected = socket.attempt.is_none() && socket.established().is_none();
-        let unseen = if known && never_connected {
+        // Others end when they are closed, whatever was before.
+        let unseen = if !tcp || known && never_connected {
             Reason::Closed
         } else {
             Reason::Unknown

@@ -6,7 +6,8 @@
 
 use std::hash::BuildHasher as _;
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+use socktrace_common::socket::INODE_ID;
 
 use super::socket::Socket;
 
@@ -22,6 +23,8 @@ pub(super) struct Store {
     pages: Vec<Vec<Socket>>,
     /// Places without a socket: what is there is over.
     free: Vec<u32>,
+    /// Identities that sockets had before, and which older records may still name.
+    former: HashMap<u64, u64>,
 }
 
 impl Store {
@@ -60,8 +63,35 @@ impl Store {
         }
     }
 
+    /// A socket has another identity from now on.
+    pub(super) fn rename(&mut self, before: u64, id: u64) -> Option<&Socket> {
+        let place = self.unlist(before)?;
+        let (page, slot) = split(place);
+        self.pages[page][slot].rename(id);
+        self.enter(id, place);
+        self.get(id)
+    }
+
+    /// A socket that is known by its present identity may be named by a former one for a while.
+    pub(super) fn also_named(&mut self, before: u64, id: u64) {
+        self.former.insert(before, id);
+    }
+
+    /// Nothing names sockets by former identities any more.
+    pub(super) fn forget_former(&mut self) {
+        self.former = HashMap::new();
+    }
+
     /// Takes a socket out; what it held is let go of.
     pub(super) fn remove(&mut self, id: u64) -> Option<Socket> {
+        let place = self.unlist(self.present(id))?;
+        self.free.push(place);
+        let (page, slot) = split(place);
+        Some(std::mem::take(&mut self.pages[page][slot]))
+    }
+
+    /// Takes an identity out of the index; the place of its socket.
+    fn unlist(&mut self, id: u64) -> Option<u32> {
         let pages = &self.pages;
         let hash = self.hasher.hash_one(id);
         let entry = self
@@ -69,9 +99,7 @@ impl Store {
             .find_entry(hash, |&place| at(pages, place).id() == id)
             .ok()?;
         let (place, _) = entry.remove();
-        self.free.push(place);
-        let (page, slot) = split(place);
-        Some(std::mem::take(&mut self.pages[page][slot]))
+        Some(place)
     }
 
     /// Every socket, in no order.
@@ -85,7 +113,14 @@ impl Store {
         sockets.filter(|socket| socket.id() != 0)
     }
 
+    /// The identity of a socket that had this one once.
+    fn present(&self, id: u64) -> u64 {
+        let former = (id & INODE_ID == INODE_ID).then(|| self.former.get(&id));
+        former.flatten().copied().unwrap_or(id)
+    }
+
     fn place(&self, id: u64) -> Option<u32> {
+        let id = self.present(id);
         let hash = self.hasher.hash_one(id);
         let found = self
             .index

@@ -3,16 +3,19 @@
 use proptest::prelude::*;
 use socktrace_common::{
     event::{
-        AcceptEvent, CloseEvent, ConnectEvent, DestroyEvent, EventKind, ForkEvent, Header,
-        ProcessEvent, STATE_FIN_RECEIVED, SocketEvent, StateEvent,
+        AcceptEvent, CallEvent, CloseEvent, ConnectEvent, DestroyEvent, EventKind, ForkEvent,
+        Header, NameEvent, NameOf, ProcessEvent, STATE_FIN_RECEIVED, SocketEvent, StateEvent,
     },
-    socket::{FAMILY_IPV4, PROTO_TCP, SocketInfo, TcpState},
+    socket::{
+        FAMILY_IPV4, FAMILY_NETLINK, FAMILY_PACKET, FAMILY_UNIX, INODE_ID, PROTO_MPTCP, PROTO_RAW,
+        PROTO_TCP, PROTO_UDP, SocketInfo, TcpState,
+    },
 };
 use zerocopy::FromZeros as _;
 
 use super::SocketTable;
 use crate::{
-    change::{Bytes, Change, Kind, Learned, Ownership, Reason, Role, What},
+    change::{Bytes, Change, Endpoint, Kind, Learned, Ownership, Reason, Role, UnixName, What},
     event::Event,
     source::Adopted,
 };
@@ -79,6 +82,73 @@ fn destroy(now: u64, id: u64) -> Event {
         error: 0,
         pad: 0,
     })
+}
+
+#[test]
+fn who_has_no_number_here_is_unknown() {
+    let mut table = SocketTable::default();
+    let changes = apply(
+        &mut table,
+        &[
+            Event::Socket(SocketEvent {
+                header: header(EventKind::Socket, 10, 0),
+                socket: info(CLIENT, 0, 0),
+                fd: 3,
+                socket_type: 1,
+            }),
+            Event::State(state(
+                20,
+                0,
+                info(CLIENT, 0, 80),
+                TcpState::Close,
+                TcpState::SynSent,
+            )),
+        ],
+    );
+    for change in &changes {
+        assert_eq!(change.socket.ownership, Ownership::Unknown);
+        assert_eq!((change.actor, change.tid), (None, None));
+        assert!(change.socket.owner.is_none());
+    }
+    assert_eq!(changes.len(), 2);
+    assert!(table.knows(0), "there is nothing to ask about it");
+}
+
+#[test]
+fn a_socket_that_is_told_of_late_keeps_what_it_has_done() {
+    use TcpState::{Close, Established, SynSent};
+    let mut table = SocketTable::default();
+    let late = Event::Socket(SocketEvent {
+        header: header(EventKind::Socket, 60, PROCESS),
+        socket: info(CLIENT, 40_000, 80),
+        fd: -1,
+        socket_type: 1,
+    });
+    let changes = apply(
+        &mut table,
+        &[
+            Event::State(state(20, PROCESS, info(CLIENT, 0, 80), Close, SynSent)),
+            Event::State(state(
+                50,
+                999,
+                info(CLIENT, 40_000, 80),
+                SynSent,
+                Established,
+            )),
+            late,
+            destroy(90, CLIENT),
+        ],
+    );
+    let end = changes.last().unwrap();
+    let What::End {
+        lifetime_ns, role, ..
+    } = end.what
+    else {
+        panic!("{end:?}");
+    };
+    assert_eq!((lifetime_ns, role), (None, Role::Client));
+    assert_eq!(end.fd, None, "a direct descriptor has no number");
+    assert_eq!(end.socket.owner.as_ref().unwrap().pid, PROCESS);
 }
 
 /// A client's whole life, in a softirq of somebody else where the kernel has it so.
@@ -177,6 +247,156 @@ fn a_clients_life() {
     assert!(table.is_empty());
 }
 
+fn udp(state: TcpState, lport: u16, rport: u16) -> SocketInfo {
+    SocketInfo {
+        proto: PROTO_UDP,
+        state: state as u8,
+        raddr: if rport == 0 { [0; 16] } else { [9; 16] },
+        ..info(CLIENT, lport, rport)
+    }
+}
+
+fn connect(now: u64, socket: SocketInfo, ret: i32) -> Event {
+    Event::Connect(ConnectEvent {
+        header: header(EventKind::Connect, now, PROCESS),
+        socket,
+        fd: 3,
+        ret,
+        ..ConnectEvent::new_zeroed()
+    })
+}
+
+#[test]
+fn a_datagram_socket_tells_of_each_connect() {
+    use TcpState::{Close, Established};
+    let events = [
+        connect(10, udp(Established, 40_000, 53), 0),
+        connect(20, udp(Established, 40_000, 54), 0),
+        connect(30, udp(Close, 0, 0), 0),
+        Event::Destroy(DestroyEvent {
+            header: header(EventKind::Destroy, 40, 0),
+            socket: udp(Close, 0, 0),
+            error: 0,
+            pad: 0,
+        }),
+    ];
+    let mut table = SocketTable::default();
+    let changes = apply(&mut table, &events);
+    let remotes: Vec<_> = changes
+        .iter()
+        .map(|change| change.socket.remote.port)
+        .collect();
+    assert_eq!(remotes, [Some(53), Some(54), None, None]);
+    assert_eq!(changes[2].socket.local, Endpoint::default());
+    let ended = What::End {
+        lifetime_ns: None,
+        role: Role::Client,
+        reason: Reason::Closed,
+        bytes: None,
+    };
+    assert_eq!(changes[3].what, ended);
+    assert!(table.is_empty());
+}
+
+/// A Unix socket with inode 5, and with a cookie or without.
+fn unix(cookie: u64) -> SocketInfo {
+    SocketInfo {
+        id: if cookie == 0 { INODE_ID | 5 } else { cookie },
+        family: FAMILY_UNIX,
+        inode: 5,
+        ..SocketInfo::new_zeroed()
+    }
+}
+
+fn name(of: NameOf, text: &[u8]) -> Event {
+    let mut event = NameEvent::new_zeroed();
+    event.header = header(EventKind::Name, 20, PROCESS);
+    (event.socket, event.of) = (unix(0), of as u16);
+    event.length = u16::try_from(text.len()).unwrap();
+    event.name[..text.len()].copy_from_slice(text);
+    Event::Name(event)
+}
+
+#[test]
+fn a_socket_that_gets_its_cookie_late_stays_the_same() {
+    let born = Event::Socket(SocketEvent {
+        header: header(EventKind::Socket, 10, PROCESS),
+        socket: unix(0),
+        fd: 3,
+        socket_type: 1,
+    });
+    let end = Event::Destroy(DestroyEvent {
+        header: header(EventKind::Destroy, 40, 0),
+        socket: unix(77),
+        error: 0,
+        pad: 0,
+    });
+    let bound = Event::Bind(CallEvent {
+        header: header(EventKind::Bind, 20, PROCESS),
+        socket: unix(0),
+        fd: 3,
+        ..CallEvent::new_zeroed()
+    });
+    let mut table = SocketTable::default();
+    let changes = apply(
+        &mut table,
+        &[born, name(NameOf::Local, b"\0one"), bound, end],
+    );
+    let seen: Vec<_> = changes
+        .iter()
+        .map(|change| (change.what.kind(), change.socket.cookie))
+        .collect();
+    let expected = [
+        (Kind::Socket, None),
+        (Kind::Bind, None),
+        (Kind::End, Some(77)),
+    ];
+    assert_eq!(seen, expected);
+    let end = &changes[2];
+    assert_eq!(end.socket.owner.as_ref().unwrap().pid, PROCESS);
+    let abstract_name = UnixName::Abstract((*b"one").into());
+    assert_eq!(end.socket.local_name(), Some(&abstract_name));
+    assert!(matches!(
+        end.what,
+        What::End {
+            lifetime_ns: Some(30),
+            ..
+        }
+    ));
+    assert!(table.is_empty());
+    assert_eq!(table.holders.of(PROCESS).count(), 0);
+}
+
+#[test]
+fn a_name_that_was_not_got_is_in_one_row_only() {
+    let connected = SocketInfo {
+        state: TcpState::Established as u8,
+        ..unix(0)
+    };
+    let mut table = SocketTable::default();
+    let changes = apply(
+        &mut table,
+        &[
+            name(NameOf::Asked, b"nowhere\0"),
+            connect(10, unix(0), -2),
+            name(NameOf::Remote, b"there"),
+            connect(20, connected, 0),
+            connect(30, unix(0), 0),
+        ],
+    );
+    let remotes: Vec<_> = changes
+        .iter()
+        .map(|change| {
+            change
+                .socket
+                .remote_name()
+                .map(|name| name.text().into_owned())
+        })
+        .collect();
+    let text = |text: &str| Some(text.to_owned());
+    assert_eq!(remotes, [text("nowhere"), text("there"), None]);
+}
+
 #[test]
 fn an_accepted_socket_has_no_owner_before() {
     use TcpState::{Established, Listen, SynRecv};
@@ -272,6 +492,7 @@ fn adopted(state: TcpState) -> Adopted {
         born_ns: 5,
         state_since_ns: 5,
         until_ns: None,
+        name: None,
     }
 }
 
@@ -289,11 +510,240 @@ fn found(table: &mut SocketTable, now: u64, sockets: &[Adopted]) -> Vec<Change> 
 fn learned(changes: &[Change]) -> Vec<(Learned, TcpState, TcpState)> {
     let learned = changes.iter().map(|change| match change.what {
         What::Snapshot {
-            learned, old, new, ..
+            learned,
+            old: Some(old),
+            new: Some(new),
+            ..
         } => (learned, old, new),
         _ => panic!("{change:?}"),
     });
     learned.collect()
+}
+
+/// What a snapshot shows of a socket that is not TCP.
+fn other(socket: SocketInfo, holders: &[(u32, i32)]) -> Adopted {
+    Adopted {
+        socket,
+        holders: holders.iter().copied().collect(),
+        ..adopted(TcpState::Close)
+    }
+}
+
+fn socket_of(now: u64, socket: SocketInfo) -> Event {
+    Event::Socket(SocketEvent {
+        header: header(EventKind::Socket, now, PROCESS),
+        socket,
+        fd: 3,
+        socket_type: 1,
+    })
+}
+
+/// What was learned of sockets that have no states: they show none.
+fn stateless(changes: &[Change]) -> Vec<Learned> {
+    let learned = changes.iter().map(|change| match change.what {
+        What::Snapshot {
+            learned,
+            old: None,
+            new: None,
+            in_state_ns: None,
+            ..
+        } => learned,
+        _ => panic!("{change:?}"),
+    });
+    learned.collect()
+}
+
+#[test]
+fn a_snapshot_that_gives_a_socket_its_cookie_teaches_nothing() {
+    let mut table = SocketTable::default();
+    found(&mut table, 1, &[]);
+    apply(&mut table, &[socket_of(10, unix(0))]);
+    let connected = SocketInfo {
+        state: TcpState::Established as u8,
+        ..unix(77)
+    };
+    let changes = found(&mut table, 100, &[other(connected, &[(PROCESS, 3)])]);
+    assert_eq!(changes.len(), 0);
+    assert_eq!(table.len(), 1);
+    let entry = table.get(77).unwrap();
+    assert_eq!(entry.view().cookie, Some(77));
+    assert_eq!((entry.age_ns(110), entry.age_is_exact()), (Some(100), true));
+    // Who holds it holds it under its new identity.
+    let exit = Event::Exit(header(EventKind::Exit, 150, PROCESS));
+    let closed = apply(&mut table, &[exit]);
+    assert_eq!(closed[0].socket.cookie, Some(77));
+    assert_eq!(table.get(77).unwrap().holders().count(), 0);
+}
+
+#[test]
+fn what_was_told_before_the_first_snapshot_gave_the_cookie_is_of_the_same_socket() {
+    let mut table = SocketTable::default();
+    let shown = Adopted {
+        name: UnixName::new(b"\0one"),
+        ..other(unix(77), &[(PROCESS, 3)])
+    };
+    found(&mut table, 20, &[shown]);
+    let told = apply(
+        &mut table,
+        &[socket_of(10, unix(0)), connect(15, unix(0), 0)],
+    );
+    assert_eq!(table.len(), 1);
+    let abstract_name = UnixName::Abstract((*b"one").into());
+    for change in &told {
+        assert_eq!(change.socket.cookie, Some(77));
+        assert_eq!(change.socket.ownership, Ownership::Exact);
+        assert_eq!(change.socket.local_name(), Some(&abstract_name));
+    }
+    assert!(table.get(77).unwrap().age_is_exact());
+    apply(&mut table, &[destroy(30, 77)]);
+    assert!(table.is_empty());
+    assert_eq!(table.holders.of(PROCESS).count(), 0);
+}
+
+#[test]
+fn a_socket_that_ended_before_it_got_its_cookie_is_not_taken_in_again() {
+    let mut table = SocketTable::default();
+    apply(&mut table, &[socket_of(10, unix(0))]);
+    let mut changes = Vec::new();
+    table.snapshot_begins(100);
+    let end = Event::Destroy(DestroyEvent {
+        header: header(EventKind::Destroy, 110, 0),
+        socket: unix(0),
+        error: 0,
+        pad: 0,
+    });
+    apply(&mut table, &[end]);
+    table.adopt(&other(unix(77), &[]), &mut changes);
+    table.snapshot_ends(true, &mut changes);
+    assert_eq!(changes.len(), 0);
+    assert!(table.is_empty());
+}
+
+#[test]
+fn sockets_without_states_learn_none() {
+    use TcpState::{Close, Established};
+    let mut table = SocketTable::default();
+    found(&mut table, 1, &[]);
+    apply(&mut table, &[socket_of(10, udp(Close, 0, 0))]);
+    // Connected, which no event told: the peer is news, and the state is none.
+    let changes = found(
+        &mut table,
+        100,
+        &[other(udp(Established, 40_000, 53), &[(PROCESS, 3)])],
+    );
+    assert_eq!(stateless(&changes), [Learned::Address]);
+    assert_eq!(table.corrections().of(Learned::State), 0);
+}
+
+#[test]
+fn a_port_that_a_send_got_is_learned() {
+    let mut table = SocketTable::default();
+    found(&mut table, 1, &[]);
+    apply(&mut table, &[socket_of(10, udp(TcpState::Close, 0, 0))]);
+    let sent = other(udp(TcpState::Close, 40_000, 0), &[(PROCESS, 3)]);
+    let changes = found(&mut table, 100, std::slice::from_ref(&sent));
+    assert_eq!(stateless(&changes), [Learned::Address]);
+    assert_eq!(changes[0].socket.local.port, Some(40_000));
+    assert_eq!(found(&mut table, 200, &[sent]).len(), 0);
+}
+
+#[test]
+fn a_name_that_no_event_told_is_learned() {
+    let mut table = SocketTable::default();
+    found(&mut table, 1, &[]);
+    apply(&mut table, &[socket_of(10, unix(77))]);
+    let named = Adopted {
+        name: UnixName::new(b"/run/one"),
+        ..other(unix(77), &[(PROCESS, 3)])
+    };
+    let changes = found(&mut table, 100, std::slice::from_ref(&named));
+    assert_eq!(stateless(&changes), [Learned::Address]);
+    assert_eq!(changes[0].socket.local_name(), named.name.as_ref());
+    assert_eq!(found(&mut table, 200, &[named]).len(), 0);
+}
+
+/// In how many snapshots in a row a socket must be missing to be gone; `None` for one that never
+/// is.
+fn missed(events: &[Event], lost: bool) -> Option<usize> {
+    let mut table = SocketTable::default();
+    found(&mut table, 1, &[]);
+    apply(&mut table, events);
+    if lost {
+        table.lost(40);
+    }
+    (1..5)
+        .find(|&count| {
+            let changes = found(&mut table, 100 * count, &[]);
+            assert!(changes.is_empty() || stateless(&changes) == [Learned::Gone]);
+            !changes.is_empty()
+        })
+        .map(|count| usize::try_from(count).unwrap())
+}
+
+#[test]
+fn what_a_list_does_not_show_is_gone_where_it_shows_all() {
+    use TcpState::Close;
+    let of = |family, proto| SocketInfo {
+        family,
+        proto,
+        ..udp(Close, 0, 0)
+    };
+    let bind = |socket| {
+        Event::Bind(CallEvent {
+            header: header(EventKind::Bind, 20, PROCESS),
+            socket,
+            fd: 3,
+            ..CallEvent::new_zeroed()
+        })
+    };
+    let netlink = of(FAMILY_NETLINK, 0);
+    for (events, expected) in [
+        (vec![socket_of(10, unix(0))], Some(2)),
+        (vec![socket_of(10, of(FAMILY_PACKET, 0))], Some(2)),
+        (vec![socket_of(10, udp(Close, 40_000, 0))], Some(2)),
+        // Without a port it is found by its descriptors, if it has any.
+        (vec![socket_of(10, udp(Close, 0, 0))], None),
+        (vec![socket_of(10, of(FAMILY_IPV4, PROTO_RAW))], None),
+        (vec![socket_of(10, of(FAMILY_IPV4, PROTO_MPTCP))], None),
+        (vec![socket_of(10, netlink)], None),
+        (vec![socket_of(10, netlink), bind(netlink)], Some(2)),
+    ] {
+        assert_eq!(missed(&events, false), expected, "{events:?}");
+        // Its end may be what was lost.
+        assert_eq!(missed(&events, true), Some(1), "{events:?}");
+    }
+}
+
+#[test]
+fn a_netlink_socket_that_was_listed_once_is_gone_when_it_is_not() {
+    let netlink = SocketInfo {
+        family: FAMILY_NETLINK,
+        ..unix(77)
+    };
+    let mut table = SocketTable::default();
+    found(&mut table, 1, &[other(netlink, &[(PROCESS, 3)])]);
+    assert_eq!(found(&mut table, 100, &[]).len(), 0);
+    assert_eq!(stateless(&found(&mut table, 200, &[])), [Learned::Gone]);
+}
+
+#[test]
+fn a_raw_socket_keeps_the_addresses_that_no_list_shows() {
+    let raw = SocketInfo {
+        proto: PROTO_RAW,
+        ..udp(TcpState::Established, 0, 0)
+    };
+    let peer = SocketInfo {
+        raddr: [9; 16],
+        ..raw
+    };
+    let mut table = SocketTable::default();
+    found(&mut table, 1, &[]);
+    apply(&mut table, &[socket_of(10, raw), connect(20, peer, 0)]);
+    assert_eq!(
+        found(&mut table, 100, &[other(raw, &[(PROCESS, 3)])]).len(),
+        0
+    );
+    assert_eq!(table.get(CLIENT).unwrap().info().raddr, [9; 16]);
 }
 
 #[test]

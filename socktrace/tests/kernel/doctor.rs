@@ -415,17 +415,27 @@ fn root_of_a_user_namespace_is_nobody() {
 }
 
 #[test]
-fn in_another_pid_namespace_pids_are_not_the_kernels() {
-    let mut program = ["unshare", "-pf", "--mount-proc"]
-        .map(str::to_owned)
-        .to_vec();
-    program.extend(root());
+fn in_another_pid_namespace_only_a_foreign_proc_is_a_lack() {
+    let contained = |options: &[&str]| {
+        let words = ["unshare", "-pf"].iter().chain(options);
+        let mut program: Vec<_> = words.map(|word| (*word).to_owned()).collect();
+        program.extend(root());
+        program
+    };
+    let program = contained(&["--mount-proc"]);
     let doctor = Doctor::asked_by(&program);
     assert_eq!(doctor.status, Some(0), "{:?}", doctor.lines);
-    doctor.expect("pid_namespace", "warn", &["--pid=host"]);
+    doctor.expect("pid_namespace", "ok", &["those of this namespace"]);
+    let told = Told::by(&program, &["trace", "--", "true"]);
+    assert!(!told.stderr.contains("/proc"), "{}", told.stderr);
+
+    let program = contained(&[]);
+    let doctor = Doctor::asked_by(&program);
+    assert_eq!(doctor.status, Some(0), "{:?}", doctor.lines);
+    doctor.expect("pid_namespace", "warn", &["mount -t proc proc /proc"]);
     let told = Told::by(&program, &["trace", "--", "true"]);
     assert_eq!(
-        told.stderr.matches("not the initial one").count(),
+        told.stderr.matches("/proc shows another").count(),
         1,
         "{}",
         told.stderr

@@ -5,12 +5,15 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "it is all tests")]
 
 mod adopted;
+mod attribution;
 mod doctor;
+mod families;
 mod filters;
 mod listed;
 mod lives;
 mod loss;
 mod peers;
+mod pidns;
 mod ports;
 mod programs;
 mod reconcile;
@@ -22,4 +25,6 @@ mod ss;
 mod starts;
 mod support;
 mod traffic;
+mod uring;
+mod uring_program;
 mod ways;

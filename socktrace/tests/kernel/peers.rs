@@ -137,7 +137,8 @@ fn every_transition_of_tcpstates_is_in_trace() {
     let mut lines = 0;
     for line in tcpstates.lines().skip(1) {
         let columns: Vec<_> = line.split_whitespace().collect();
-        let [_, pid, _, laddr, lport, raddr, rport, old, "->", new, _] = columns[..] else {
+        // The name of a process may have blanks in it.
+        let [_, pid, .., laddr, lport, raddr, rport, old, "->", new, _] = columns[..] else {
             panic!("{line}");
         };
         if !pid

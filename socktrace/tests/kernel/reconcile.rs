@@ -26,7 +26,7 @@ use socktrace::{
 };
 use socktrace_common::socket::TcpState;
 
-use crate::support::{Background, Dialogue, Netns, inode, python, rows, socktrace};
+use crate::support::{Background, Dialogue, Netns, Row, inode, python, rows, socktrace};
 
 #[test]
 fn what_a_full_ring_lost_is_learned_from_a_snapshot() {
@@ -112,9 +112,9 @@ sys.stdin.readline(); os._exit(0)
 
 /// What a run told, added up.
 #[derive(Default)]
-struct Told {
+pub(crate) struct Told {
     lost: Cell<u64>,
-    records: Cell<u64>,
+    pub(crate) records: Cell<u64>,
 }
 
 struct Adder(Rc<Told>);
@@ -132,7 +132,7 @@ impl Sink for Adder {
     }
 }
 
-fn drain(ring: &mut Ring, pipeline: &mut Pipeline, told: &Told) {
+pub(crate) fn drain(ring: &mut Ring, pipeline: &mut Pipeline, told: &Told) {
     loop {
         let more = ring.drain(|record| {
             told.records.set(told.records.get() + 1);
@@ -219,7 +219,8 @@ fn after_most_events_were_lost_one_snapshot_sets_the_table_right() {
         .copied()
         .collect();
     let plan = Plan {
-        kinds: needed(&wanted),
+        kinds: needed(&wanted, Protocol::Tcp.bit()),
+        protocols: Protocol::Tcp.bit(),
         ring_bytes: 4096,
         ..Plan::default()
     };
@@ -276,4 +277,89 @@ fn after_most_events_were_lost_one_snapshot_sets_the_table_right() {
     assert!(counters.lost_ring > 100_000, "{counters:?}");
     assert_eq!(told.records.get(), counters.emitted);
     assert_eq!(told.lost.get(), counters.lost());
+}
+
+/// What snapshots taught of a socket, in order.
+fn taught(told: &[Row], inode: i64) -> Vec<&Row> {
+    let of_snapshot = |row: &&Row| row.text("event") == Some("snapshot");
+    let rows = told.iter().filter(of_snapshot);
+    rows.filter(|row| row.number("inode") == Some(inode))
+        .collect()
+}
+
+/// Runs a script that says `there` with numbers and then waits, for as long as two snapshots take;
+/// then lets it exit and waits as long again.
+fn watched(protocol: &str, script: &str) -> (Vec<i64>, Vec<Row>) {
+    let netns = Netns::new();
+    let mut tracer = Command::new(socktrace());
+    tracer.args([
+        "trace",
+        "-o",
+        "json",
+        "--reconcile",
+        "1s",
+        "--proto",
+        protocol,
+    ]);
+    tracer.args(["--netns", netns.name()]);
+    let tracer = Background::start(tracer, "Ctrl-C");
+    let mut script = Dialogue::start(python(&netns, script));
+    let said = script.hear("there");
+    std::thread::sleep(Duration::from_secs(3));
+    script.say("exit");
+    std::thread::sleep(Duration::from_secs(5));
+    let (json, summary) = tracer.stop();
+    assert!(summary.contains("lost: 0\n"), "{summary}");
+    let numbers = said.split(' ').map(|it| it.parse().unwrap());
+    (numbers.collect(), rows(&json))
+}
+
+#[test]
+fn a_port_that_sendto_got_is_learned_from_a_snapshot() {
+    let (said, told) = watched(
+        "udp",
+        r"
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.sendto(b'x', ('127.0.0.1', 9))
+print('there', os.fstat(s.fileno()).st_ino, s.getsockname()[1], flush=True)
+sys.stdin.readline(); os._exit(0)
+",
+    );
+    let &[inode, port] = &said[..] else {
+        panic!("{said:?}");
+    };
+    let taught = taught(&told, inode);
+    assert_eq!(taught.len(), 1, "{taught:?}");
+    let row = taught[0].expect("learned", "address").expect("lport", port);
+    row.expect("proto", "udp").expect("owner", "exact");
+    row.expect_null("old").expect_null("new");
+    row.expect_null("state_seconds");
+    assert!(row.number("age_seconds").is_some());
+    // Its end is an event.
+    let end = told.iter().find(|row| row.text("event") == Some("end"));
+    end.unwrap().expect("inode", inode).expect("lport", port);
+}
+
+#[test]
+fn a_unix_pair_that_goes_with_its_process_is_gone() {
+    let (inodes, told) = watched(
+        "unix",
+        r"
+a, b = socket.socketpair()
+print('there', *[os.fstat(s.fileno()).st_ino for s in (a, b)], flush=True)
+sys.stdin.readline(); os._exit(0)
+",
+    );
+    assert_eq!(inodes.len(), 2);
+    for inode in inodes {
+        let of_it = |row: &&Row| row.number("inode") == Some(inode);
+        let events = told.iter().filter(of_it).map(|row| row.text("event"));
+        let events: Vec<_> = events.flatten().collect();
+        assert_eq!(events, ["socket", "close", "snapshot"], "{told:?}");
+        let row = taught(&told, inode)[0].expect("learned", "gone");
+        row.expect("owner", "exact").expect("comm", "python3");
+        row.expect_null("old").expect_null("new");
+        // The snapshots asked for it; before, nobody had.
+        assert!(row.number("cookie").is_some());
+    }
 }

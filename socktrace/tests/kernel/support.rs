@@ -19,7 +19,7 @@ use serde_json::Value;
 use tempfile::NamedTempFile;
 
 /// Beginning of every script: what scripts print with `say` is compared with what is traced.
-const PRELUDE: &str = r"
+pub(crate) const PRELUDE: &str = r"
 import socket, os, sys, json, time, struct, errno, select, signal
 def cookie(s): return struct.unpack('=Q', s.getsockopt(socket.SOL_SOCKET, 57, 8))[0]
 def say(**facts): os.write(1, json.dumps(facts).encode() + b'\n')
@@ -77,8 +77,18 @@ impl Netns {
 
     /// The same with more options of `trace`.
     pub(crate) fn trace_with(&self, options: &[&str], script: &str) -> Trace {
-        let output = self
-            .command(socktrace().to_str().unwrap())
+        Self::trace_by(self.command(socktrace().to_str().unwrap()), options, script)
+    }
+
+    /// The same with less around it than there is: `wrapper` runs what follows it.
+    pub(crate) fn trace_under(&self, wrapper: &[&str], script: &str) -> Trace {
+        let mut command = self.command(wrapper[0]);
+        command.args(&wrapper[1..]).arg(socktrace());
+        Self::trace_by(command, &[], script)
+    }
+
+    fn trace_by(mut command: Command, options: &[&str], script: &str) -> Trace {
+        let output = command
             .args(["trace", "-o", "json"])
             .args(options)
             .args(["--", "python3", "-c", &format!("{PRELUDE}\n{script}")])
@@ -105,7 +115,9 @@ pub(crate) struct Trace {
 }
 
 impl Trace {
-    fn new(output: &Output) -> Self {
+    /// From what socktrace wrote.
+    #[track_caller]
+    pub(crate) fn new(output: &Output) -> Self {
         let stderr = String::from_utf8(output.stderr.clone()).unwrap();
         assert!(output.status.success(), "{}: {stderr}", output.status);
         let stdout = String::from_utf8(output.stdout.clone()).unwrap();
@@ -175,6 +187,16 @@ impl Row {
 
     pub(crate) fn float(&self, key: &str) -> Option<f64> {
         self.0.get(key)?.as_f64()
+    }
+
+    /// Its keys, in the order of the alphabet.
+    pub(crate) fn keys(&self) -> Vec<&str> {
+        self.0
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect()
     }
 
     /// Process and descriptor of each holder.

@@ -96,34 +96,58 @@ fn twenty_thousand_connections_to_nginx() {
     let (lives, life_summary) = life.stop();
     let (changes, summary) = trace.stop();
     let (changes, lives) = (rows(&changes), rows(&lives));
-    for summary in [&summary, &life_summary] {
-        assert!(summary.contains("lost: 0\n"), "{summary}");
-        assert!(summary.contains(" = emitted "), "{summary}");
-    }
+    // What could be missing is told, and is as much at most.
+    let lost = skipped(&summary);
+    let lost_lives = skipped(&life_summary);
 
     // Two questions were asked while we looked; the first was answered, and accepted, before the
     // count began that it is compared with.
     let is = |row: &Row, event: &str| row.text("event") == Some(event);
     let connected = |row: &Row| is(row, "connect") && row.text("error").is_none();
-    assert_eq!(count(&changes, connected), opened - failed);
+    is_within(count(&changes, connected), opened - failed, lost);
     let accepted = |row: &Row| is(row, "accept");
-    assert_eq!(count(&changes, accepted), handled + 1);
+    is_within(count(&changes, accepted), handled + 1, lost);
 
     let of_role = |row: &Row, role: &str| row.text("role") == Some(role);
-    assert_eq!(count(&lives, |row| of_role(row, "client")), opened - failed);
-    assert_eq!(count(&lives, |row| of_role(row, "server")), handled + 1);
+    let clients = count(&lives, |row| of_role(row, "client"));
+    is_within(clients, opened - failed, lost_lives);
+    let servers = count(&lives, |row| of_role(row, "server"));
+    is_within(servers, handled + 1, lost_lives);
     // Each line with its owner: the workers took them, and ab made them.
     let owned =
         |row: &Row, role: &str, comm: &str| of_role(row, role) && row.text("comm") == Some(comm);
     // ab begins a few more than it is asked for, and drops them.
     let by_ab = count(&lives, |row| owned(row, "client", "ab"));
-    assert!(by_ab >= CONNECTIONS);
-    assert_eq!(
-        by_ab + count(&lives, |row| owned(row, "client", "python3")),
-        opened - failed
-    );
-    assert_eq!(
-        count(&lives, |row| owned(row, "server", "nginx")),
-        handled + 1
+    assert!(by_ab + lost_lives >= CONNECTIONS);
+    let by_python = count(&lives, |row| owned(row, "client", "python3"));
+    is_within(by_ab + by_python, opened - failed, lost_lives);
+    let by_nginx = count(&lives, |row| owned(row, "server", "nginx"));
+    is_within(by_nginx, handled + 1, lost_lives);
+}
+
+/// How often the kernel did not run a hook, as it was in another one on that CPU: that can happen,
+/// and is told. Nothing else may be lost.
+fn skipped(summary: &str) -> usize {
+    assert!(summary.contains(" = emitted "), "{summary}");
+    let number = |before: &str, after: &str| {
+        let line = summary.lines().find_map(|line| line.split_once(before));
+        let text = line.and_then(|(_, rest)| rest.split(after).next());
+        text.and_then(|text| text.trim().parse::<usize>().ok())
+    };
+    let lost = number("lost: ", "\n").unwrap_or_else(|| panic!("{summary}"));
+    if lost > 0 {
+        let told = number("kernel map full, ", " skipped by the kernel");
+        assert_eq!(told, Some(lost), "{summary}");
+        println!("the kernel skipped {lost} hooks");
+    }
+    lost
+}
+
+/// Is it the number that is expected, or as many less as were lost?
+#[track_caller]
+fn is_within(found: usize, expected: usize, lost: usize) {
+    assert!(
+        found <= expected && found + lost >= expected,
+        "{found} of {expected}, lost {lost}"
     );
 }

@@ -57,11 +57,11 @@ pub fn explain(hook: &Hook, reason: &str, environment: &Environment) -> Obstacle
         return Obstacle::new(why, format!("a kernel from {} on", hook.since));
     }
     let known = match hook.attach {
-        Attach::TpBtf(_) => None,
+        Attach::TpBtf(_) | Attach::Renamed(..) => None,
         Attach::Tracepoint(..) => {
             tracefs_obstacle(environment).or_else(|| paranoid_obstacle(environment))
         }
-        Attach::SockCreate => {
+        Attach::CgroupSock => {
             net_admin_obstacle(environment).or_else(|| cgroup2_obstacle(environment))
         }
     };
@@ -73,11 +73,13 @@ pub fn explain(hook: &Hook, reason: &str, environment: &Environment) -> Obstacle
 
 fn attached(hook: &Hook) -> String {
     match hook.attach {
-        Attach::TpBtf(name) => format!("attached to the typed tracepoint {name}"),
+        Attach::TpBtf(name) | Attach::Renamed(name, _) => {
+            format!("attached to the typed tracepoint {name}")
+        }
         Attach::Tracepoint(category, name) => {
             format!("attached to the tracepoint {category}:{name}")
         }
-        Attach::SockCreate => "attached to the root of cgroup v2".to_owned(),
+        Attach::CgroupSock => "attached to the root of cgroup v2".to_owned(),
     }
 }
 

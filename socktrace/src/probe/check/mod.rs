@@ -6,7 +6,7 @@ pub mod privileges;
 pub mod remedy;
 pub mod tracing;
 
-use socktrace_common::event::EventKind;
+use socktrace_common::{event::EventKind, socket::Protocol};
 
 use self::remedy::{Obstacle, Remedy};
 use super::{Plan, Probes, environment::Environment, offsets, preflight::preflight};
@@ -143,6 +143,7 @@ fn everything() -> Plan {
         kinds: EventKind::ALL
             .iter()
             .fold(0, |bits, kind| bits | kind.bit()),
+        protocols: Protocol::ALL.iter().fold(0, |bits, it| bits | it.bit()),
         ring_bytes: 64 * 1024,
         ..Plan::default()
     }

@@ -54,8 +54,15 @@ pub fn required(environment: &Environment) -> Check {
 pub fn net_admin(environment: &Environment) -> Check {
     let name = "CAP_NET_ADMIN";
     match net_admin_obstacle(environment) {
-        None => Check::ok(name, "the hook sock_create may be attached"),
-        Some(obstacle) => Check::lost(name, obstacle, "the hook sock_create is not attached"),
+        None => Check::ok(
+            name,
+            "the hooks sock_create and sock_release may be attached",
+        ),
+        Some(obstacle) => Check::lost(
+            name,
+            obstacle,
+            "the hooks sock_create and sock_release are not attached",
+        ),
     }
 }
 
@@ -82,17 +89,25 @@ pub fn others(environment: &Environment) -> Check {
     Check::warn(name, message, also(&missing))
 }
 
-/// Do we know processes by the numbers by which the kernel side knows them?
+/// Whose numbers are the pids? The kernel side takes those of our namespace; what `/proc` says of a
+/// process must be about the same one.
 pub fn pid_namespace(environment: &Environment) -> Check {
-    if environment.initial_pid {
-        return Check::ok("pid_namespace", "the initial one: pids are the kernel's");
+    let name = "pid_namespace";
+    if !environment.own_proc {
+        return Check::warn(
+            name,
+            "/proc shows another pid namespace than this one: names of processes that were there \
+             first, control groups and containers are not known, and -p finds no process",
+            "mount the one of this namespace: mount -t proc proc /proc",
+        );
     }
-    Check::warn(
-        "pid_namespace",
-        "not the initial one: processes have other pids here than in the rows, and -p and -- CMD \
-         look for the wrong ones",
-        "run it in the initial pid namespace: on the host, or in a container with the host's \
-         (docker run --pid=host, hostPID: true)",
+    if environment.initial_pid {
+        return Check::ok(name, "the initial one: pids are the kernel's");
+    }
+    Check::ok(
+        name,
+        "not the initial one: pids are those of this namespace, and processes outside of it have \
+         none here",
     )
 }
 
@@ -171,6 +186,8 @@ mod tests {
         let mut environment = complete();
         environment.capabilities = [CAP_BPF, CAP_PERFMON].into();
         environment.initial_pid = false;
+        assert_eq!(pid_namespace(&environment).grade, Grade::Ok);
+        environment.own_proc = false;
         assert_eq!(net_admin(&environment).grade, Grade::Warn);
         assert_eq!(pid_namespace(&environment).grade, Grade::Warn);
         let check = others(&environment);

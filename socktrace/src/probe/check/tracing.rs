@@ -1,5 +1,5 @@
 //! What hooks of particular kinds need: tracefs and its permissions for classic tracepoints,
-//! cgroup v2 for `sock_create`.
+//! cgroup v2 for `sock_create` and `sock_release`.
 
 use caps::Capability;
 
@@ -71,11 +71,15 @@ pub fn paranoid_obstacle(environment: &Environment) -> Option<Obstacle> {
     ))
 }
 
-/// `sock_create` is attached to the root of cgroup v2.
+/// `sock_create` and `sock_release` are attached to the root of cgroup v2.
 pub fn cgroup2(environment: &Environment) -> Check {
     match cgroup2_obstacle(environment) {
         None => Check::ok("cgroup2", "mounted"),
-        Some(obstacle) => Check::lost("cgroup2", obstacle, "the hook sock_create is not attached"),
+        Some(obstacle) => Check::lost(
+            "cgroup2",
+            obstacle,
+            "the hooks sock_create and sock_release are not attached",
+        ),
     }
 }
 

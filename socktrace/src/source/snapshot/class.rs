@@ -48,6 +48,8 @@ pub enum Unlisted {
     Passing,
     /// UDP that was never bound.
     Unbound,
+    /// A raw socket: most kernels have no dump of them (`raw_diag`).
+    Raw,
     /// Of a family that no dump shows, or of which none was taken.
     Other,
     /// `/proc` does not say what it is.
@@ -107,6 +109,7 @@ impl Unlisted {
         };
         let inet = open.family == AF_INET || open.family == AF_INET6;
         match open.proto {
+            _ if open.is_raw() => Self::Raw,
             IPPROTO_TCP | IPPROTO_MPTCP if inet => match (open.state, open.shutdown) {
                 (CLOSE, 0) => Self::Idle,
                 (CLOSE, _) => Self::Dead,

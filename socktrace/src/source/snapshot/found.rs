@@ -4,6 +4,7 @@ use socktrace_common::socket::TcpState;
 
 use super::Open;
 use crate::endpoint::{Endpoint, Family, state_word};
+pub use crate::endpoint::{Protocol, UnixName};
 
 /// One socket. What a family does not have, or what was not asked for, is `None`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,22 +51,6 @@ pub struct Found {
     pub tcp: Option<Tcp>,
     /// What only sockets of its family have.
     pub detail: Detail,
-}
-
-/// The protocol of a socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs, reason = "the names say it")]
-pub enum Protocol {
-    Tcp,
-    Udp,
-    UdpLite,
-    Mptcp,
-    Raw,
-    Unix,
-    Packet,
-    Netlink,
-    /// An anonymous pipe: no socket, and yet two ends that somebody holds, or does not.
-    Pipe,
 }
 
 /// Where a socket stands.
@@ -197,15 +182,6 @@ pub struct Unix {
     pub waiting: u32,
 }
 
-/// A Unix socket's name: bytes that a process chose, not fit for a terminal.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum UnixName {
-    /// A path, as it was given to `bind()`: it may be relative, and the file may be gone.
-    Path(Box<[u8]>),
-    /// A name in the abstract namespace, without the NUL at its beginning.
-    Abstract(Box<[u8]>),
-}
-
 impl State {
     /// The word for it: `node_exporter`'s for those that it knows.
     pub fn word(self) -> &'static str {
@@ -278,9 +254,10 @@ impl Found {
         }
     }
 
-    /// A TCP or UDP socket that a process holds and no dump shows.
+    /// A socket over IPv4 or IPv6 that a process holds and no dump shows.
     pub fn unlisted(open: &Open, inode: u32) -> Option<Self> {
         let protocol = match open.proto {
+            _ if open.is_raw() => Protocol::Raw,
             6 => Protocol::Tcp,
             17 => Protocol::Udp,
             136 => Protocol::UdpLite,
@@ -297,7 +274,7 @@ impl Found {
             shutdown: Some(open.shutdown),
             local: Endpoint {
                 address: None,
-                port: open.lport,
+                port: open.lport.filter(|_| protocol.has_ports()),
             },
             ..Self::new(protocol, open.netns, open.cookie.unwrap_or_default(), inode)
         })

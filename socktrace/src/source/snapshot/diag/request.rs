@@ -88,8 +88,8 @@ impl Request {
             Protocol::Tcp | Protocol::Udp | Protocol::UdpLite | Protocol::Mptcp | Protocol::Raw => {
                 inet::decode(row, netns, self.protocol)
             }
-            // Nothing lists pipes.
-            Protocol::Pipe => None,
+            // Nothing asks for them.
+            Protocol::Other | Protocol::Pipe => None,
         }
     }
 }

@@ -37,7 +37,7 @@ pub(super) fn decode(bytes: &[u8], netns: u32) -> Option<Found> {
         ..Found::new(Protocol::Unix, netns, cookie(row.cookie), row.inode.get())
     };
     attributes::each(rest, |kind, value| match kind {
-        UNIX_DIAG_NAME => unix.name = name(value),
+        UNIX_DIAG_NAME => unix.name = UnixName::new(value),
         UNIX_DIAG_PEER => unix.peer = Some(number(value)),
         UNIX_DIAG_ICONS => unix.waiting = u32::try_from(value.len() / 4).unwrap_or(u32::MAX),
         UNIX_DIAG_RQLEN => {
@@ -50,17 +50,4 @@ pub(super) fn decode(bytes: &[u8], netns: u32) -> Option<Found> {
     })?;
     found.detail = Detail::Unix(unix);
     Some(found)
-}
-
-/// A path ends with a NUL, or is as long as a path may be; a name in the abstract namespace
-/// begins with one.
-fn name(value: &[u8]) -> Option<UnixName> {
-    match value {
-        [] => None,
-        [0, name @ ..] => Some(UnixName::Abstract(name.into())),
-        path => {
-            let path = path.split(|&byte| byte == 0).next()?;
-            Some(UnixName::Path(path.into()))
-        }
-    }
 }

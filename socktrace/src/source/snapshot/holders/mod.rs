@@ -13,8 +13,8 @@ use crate::probe::offsets::KernelTypes;
 /// One descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Holder {
-    /// The process that has it: its number in the initial pid namespace, or with the fallback in
-    /// that of `/proc`.
+    /// The process that has it: its number in our pid namespace, or with the fallback in that of
+    /// `/proc`.
     pub pid: u32,
     /// When that process started: `CLOCK_BOOTTIME`, nanoseconds. `/proc` is not asked. With it a
     /// process that got another's number is told apart.
@@ -60,6 +60,16 @@ pub struct Open {
     pub shutdown: u8,
     /// Local port; `None` if it is not bound, and outside IPv4 and IPv6.
     pub lport: Option<u16>,
+}
+
+impl Open {
+    /// Is it a raw socket over IPv4 or IPv6? Its protocol is what it takes, and says nothing.
+    pub fn is_raw(&self) -> bool {
+        const SOCK_RAW: u16 = 3;
+        const AF_INET: u16 = 2;
+        const AF_INET6: u16 = 10;
+        self.socket_type == SOCK_RAW && matches!(self.family, AF_INET | AF_INET6)
+    }
 }
 
 /// A way to see who holds what.
