@@ -8,7 +8,8 @@ use socktrace_common::{
 use super::{
     SocketTable,
     connect::{self, Told},
-    socket::{Socket, cookie},
+    socket::Socket,
+    view::cookie,
 };
 use crate::change::{By, Change, Role, What};
 

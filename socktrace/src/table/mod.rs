@@ -19,6 +19,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod time_waits;
+mod view;
 
 use std::sync::Arc;
 
@@ -38,9 +39,10 @@ use self::{
     names::Named,
     processes::Processes,
     reconcile::Pass,
-    socket::{Holder, Socket, view},
+    socket::{Holder, Socket},
     store::Store,
     time_waits::TimeWaits,
+    view::view,
 };
 use crate::{
     change::{Change, Ownership, View, What},
