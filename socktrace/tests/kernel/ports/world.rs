@@ -120,8 +120,9 @@ pub(super) struct World {
     namespaces: Namespaces,
     /// `None`: as where the kernel's buckets cannot be read.
     pub(super) buckets: Option<Buckets>,
-    pub(super) inum: u32,
-    pub(super) netns: Netns,
+    inum: u32,
+    /// For as long as the rest.
+    _netns: Netns,
 }
 
 impl World {
@@ -138,7 +139,7 @@ impl World {
             namespaces,
             buckets: Some(Buckets::new(&offsets::read().unwrap()).unwrap()),
             inum: u32::try_from(inode(&format!("/run/netns/{}", netns.name()))).unwrap(),
-            netns,
+            _netns: netns,
         };
         world.range(low, high);
         world
