@@ -282,7 +282,7 @@ mod tests {
         ];
         assert_eq!(
             owners(&all, &names),
-            "ng\\x1b[2Jinx pid 7: 12, pid 8: 9, pid 9: 5, 2 others: 5, no process: 40"
+            "ng\\u{1b}[2Jinx pid 7: 12, pid 8: 9, pid 9: 5, 2 others: 5, no process: 40"
         );
     }
 }

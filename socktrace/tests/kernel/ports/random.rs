@@ -158,8 +158,8 @@ fn sockets() -> impl Strategy<Value = Kind> {
     let port = (addresses(), 0_u16..40, any::<(bool, bool)>()).prop_map(
         |(address, port, (listen, reuse_addr))| Kind {
             spec: Spec {
-                listen,
                 reuse_addr,
+                listen,
                 ..Spec::bind(address, 1)
             },
             port,

@@ -1,5 +1,7 @@
 //! A namespace with a small range, a process that makes sockets there, and what the library sees.
 
+use std::fmt::Display;
+
 use serde::Serialize;
 use serde_json::{Value, json};
 use socktrace::{
@@ -151,7 +153,7 @@ impl World {
     }
 
     /// Writes a setting, from inside.
-    pub(super) fn sysctl(&mut self, name: &str, value: impl ToString) {
+    pub(super) fn sysctl(&mut self, name: &str, value: impl Display) {
         self.tell(&json!({"sysctl": name, "value": value.to_string()}));
     }
 
