@@ -7,6 +7,7 @@ use std::{
 };
 
 use hashbrown::HashSet;
+use socktrace_common::config::PORT_WORDS;
 
 use crate::probe::iterator::IteratorError;
 use crate::probe::{
@@ -73,6 +74,16 @@ impl Buckets {
             ports: self.program.take_blocked().map_err(io::Error::other)?,
             without_timestamps,
         })
+    }
+}
+
+impl Default for Explicit {
+    /// Nothing is.
+    fn default() -> Self {
+        Self {
+            ports: Box::new([0; PORT_WORDS as usize]),
+            without_timestamps: HashSet::new(),
+        }
     }
 }
 

@@ -11,8 +11,8 @@ use rustix::{
 };
 
 use super::{
-    Buckets, Buffer, Diag, DiagError, Explicit, Found, Namespace, Namespaces, Protocols, Query,
-    States, Sysctls,
+    Buckets, Buffer, Diag, DiagError, Explicit, Found, Namespace, Namespaces, Protocol, Protocols,
+    Query, State, States, Sysctls,
 };
 
 /// What a look at a namespace brought.
@@ -74,9 +74,14 @@ fn look(
     // A dump is not taken in one moment: a socket that moves can be in it twice.
     look.sockets.sort_by_key(|row| row.cookie);
     look.sockets.dedup_by_key(|row| row.cookie);
-    // After the dump, which gave every minisock its cookie.
+    // The kernel keeps the TCP sockets of all namespaces in one table, and walks all of it: not
+    // where there are none that it would find.
+    let connected =
+        |row: &Found| row.protocol == Protocol::Tcp && row.state != State::BoundInactive;
     look.explicit = match buckets {
-        Some(buckets) => Some(buckets.read()?),
+        // After the dump, which gave every minisock its cookie.
+        Some(buckets) if look.sockets.iter().any(connected) => Some(buckets.read()?),
+        Some(_) => Some(Explicit::default()),
         None => None,
     };
     Ok(look)

@@ -271,8 +271,9 @@ fn families_share_what_is_mapped_and_what_is_blocked() {
 fn without_the_buckets_what_is_explicit_is_estimated_and_said_to_be() {
     let mut world = World::new(LOW, LOW + 9);
     world.buckets = None;
-    world.make(&Spec::listen("127.0.0.5", LOW + 4));
-    world.make(&Spec::bind("127.0.0.5", LOW + 5));
+    // Where bind() to port 0 does not choose them.
+    world.make(&Spec::listen("127.0.0.1", LOW + 4));
+    world.make(&Spec::bind("127.0.0.1", LOW + 5));
     let seen = world.see();
     assert!(!seen.blocked.exact);
     assert_eq!(seen.pool().connect_anew().left, 8);
@@ -282,5 +283,5 @@ fn without_the_buckets_what_is_explicit_is_estimated_and_said_to_be() {
     assert_eq!(world.predict(&two()).left, 8);
     assert_eq!(world.try_out(&two()).count, 5);
     let local = Local::from("127.0.0.1".parse::<std::net::IpAddr>().unwrap());
-    assert_eq!(world.see().pool().bind(local).left, 7);
+    assert_eq!(world.see().pool().bind(local).left, 5);
 }

@@ -4,7 +4,7 @@ use std::{thread::sleep, time::Duration};
 
 use proptest::{
     prelude::*,
-    test_runner::{Config, TestCaseError, TestRunner},
+    test_runner::{Config, TestRunner},
 };
 use socktrace::ports::Use;
 
@@ -158,8 +158,8 @@ fn sockets() -> impl Strategy<Value = Kind> {
     let port = (addresses(), 0_u16..40, any::<(bool, bool)>()).prop_map(
         |(address, port, (listen, reuse_addr))| Kind {
             spec: Spec {
-                listen,
                 reuse_addr,
+                listen,
                 ..Spec::bind(address, 1)
             },
             port,
@@ -170,24 +170,43 @@ fn sockets() -> impl Strategy<Value = Kind> {
     prop_oneof![4 => connect, 2 => bound, 2 => bind, 2 => port, 2 => udp]
 }
 
+/// What is asked about: something of its own, or more of what is there, where it is most in the way.
+fn asked(sockets: &[Kind], own: Kind, more: Option<prop::sample::Index>) -> Kind {
+    let Some(mut kind) = more
+        .filter(|_| !sockets.is_empty())
+        .map(|index| index.get(sockets).clone())
+    else {
+        return own;
+    };
+    if let Some((_, port)) = &mut kind.spec.bind {
+        *port = 0;
+    }
+    kind.spec = Spec {
+        listen: false,
+        ..kind.spec.end(End::Open).times(100)
+    };
+    kind
+}
+
 fn situations() -> impl Strategy<Value = Situation> {
-    let asked = prop_oneof![4 => connects(), 2 => binds(), 2 => udp()];
+    let own = prop_oneof![4 => connects(), 2 => binds(), 2 => udp()];
+    let more = prop::option::of(any::<prop::sample::Index>());
     (
         (0_u16..2, 1_u16..=40),
         prop::collection::vec(0_u16..42, 0..4),
         (0_u8..3, any::<bool>()),
         prop::collection::vec(sockets(), 0..8),
-        asked,
+        (own, more),
     )
         .prop_map(
-            |((shift, span), reserved, (tw_reuse, old), sockets, asked)| Situation {
+            |((shift, span), reserved, (tw_reuse, old), sockets, (own, more))| Situation {
                 shift,
                 span,
                 reserved,
                 tw_reuse,
                 old,
+                asked: asked(&sockets, own, more),
                 sockets,
-                asked,
             },
         )
 }
@@ -196,8 +215,9 @@ fn situations() -> impl Strategy<Value = Situation> {
 fn exhausted(spec: &Spec) -> i64 {
     match (&spec.connect, spec.udp) {
         (Some(_), true) => AGAIN,
-        (Some(_), false) => NOT_AVAILABLE,
-        (None, _) => IN_USE,
+        (Some(_), false) if spec.bind.is_none() || spec.no_port => NOT_AVAILABLE,
+        // bind() fails before there is a connect().
+        (Some(_), false) | (None, _) => IN_USE,
     }
 }
 
@@ -282,10 +302,10 @@ fn run(cases: u32, timestamps: u8) {
 
 #[test]
 fn in_random_situations_as_many_sockets_can_be_made_as_are_left() {
-    run(400, 1);
+    run(800, 1);
 }
 
 #[test]
 fn in_random_situations_without_timestamps_too() {
-    run(100, 0);
+    run(200, 0);
 }

@@ -1,5 +1,7 @@
 //! A namespace with a small range, a process that makes sockets there, and what the library sees.
 
+use std::fmt::Display;
+
 use serde::Serialize;
 use serde_json::{Value, json};
 use socktrace::{
@@ -120,8 +122,9 @@ pub(super) struct World {
     namespaces: Namespaces,
     /// `None`: as where the kernel's buckets cannot be read.
     pub(super) buckets: Option<Buckets>,
-    pub(super) inum: u32,
-    pub(super) netns: Netns,
+    inum: u32,
+    /// For as long as the rest.
+    _netns: Netns,
 }
 
 impl World {
@@ -138,7 +141,7 @@ impl World {
             namespaces,
             buckets: Some(Buckets::new(&offsets::read().unwrap()).unwrap()),
             inum: u32::try_from(inode(&format!("/run/netns/{}", netns.name()))).unwrap(),
-            netns,
+            _netns: netns,
         };
         world.range(low, high);
         world
@@ -150,7 +153,7 @@ impl World {
     }
 
     /// Writes a setting, from inside.
-    pub(super) fn sysctl(&mut self, name: &str, value: impl ToString) {
+    pub(super) fn sysctl(&mut self, name: &str, value: impl Display) {
         self.tell(&json!({"sysctl": name, "value": value.to_string()}));
     }
 
