@@ -553,7 +553,9 @@ sys.stdin.readline()
             .iter()
             .filter(|row| row.number("cookie") == Some(cookie))
             .collect();
-        Life { rows: its.clone() }.expect("close:close end");
+        Life { rows: its.clone() }.expect("snapshot close:close end");
+        its[0].expect("learned", "open");
+        its[0].expect_null("old").expect_null("state_seconds");
         for row in its {
             row.expect("owner", "adopted")
                 .expect("pid", pid.parse::<i64>().unwrap());
@@ -565,6 +567,11 @@ sys.stdin.readline()
             .expect("role", role)
             .expect("reason", "closed")
             .expect_null("lifetime_us");
+    }
+    // Nobody told of the bind.
+    let names = rows.iter().filter(|row| row.text("proto") == Some("unix"));
+    for row in names {
+        row.expect("laddr", "@socktrace-older");
     }
 }
 

@@ -26,7 +26,7 @@ use socktrace::{
 };
 use socktrace_common::socket::TcpState;
 
-use crate::support::{Background, Dialogue, Netns, Row, inode, python, rows, socktrace};
+use crate::support::{Background, Dialogue, Life, Netns, Row, inode, python, rows, socktrace};
 
 #[test]
 fn what_a_full_ring_lost_is_learned_from_a_snapshot() {
@@ -56,8 +56,16 @@ os._exit(0)
     let tracer = Background::start(tracer, "Ctrl-C");
     lives.say("live");
     let held = lives.hear("held");
-    // A repair begins within a second of the loss.
-    std::thread::sleep(Duration::from_millis(2500));
+    // A repair begins within a second of the loss, or later if it took long before.
+    tracer.wait("no repair", |told| {
+        let last = |event| {
+            let rows = told.iter().filter(|row| row.text("event") == Some(event));
+            rows.filter_map(|row| row.number("mono_ns")).max()
+        };
+        last("snapshot") > last("lost")
+    });
+    // And is told to its end.
+    std::thread::sleep(Duration::from_millis(500));
     let (json, summary) = tracer.stop();
     let told = rows(&json);
     let lost = told.iter().filter(|row| row.text("event") == Some("lost"));
@@ -279,87 +287,61 @@ fn after_most_events_were_lost_one_snapshot_sets_the_table_right() {
     assert_eq!(told.lost.get(), counters.lost());
 }
 
-/// What snapshots taught of a socket, in order.
-fn taught(told: &[Row], inode: i64) -> Vec<&Row> {
-    let of_snapshot = |row: &&Row| row.text("event") == Some("snapshot");
-    let rows = told.iter().filter(of_snapshot);
-    rows.filter(|row| row.number("inode") == Some(inode))
-        .collect()
-}
-
-/// Runs a script that says `there` with numbers and then waits, for as long as two snapshots take;
-/// then lets it exit and waits as long again.
-fn watched(protocol: &str, script: &str) -> (Vec<i64>, Vec<Row>) {
+#[test]
+fn what_no_event_tells_of_other_protocols_is_learned() {
     let netns = Netns::new();
     let mut tracer = Command::new(socktrace());
-    tracer.args([
-        "trace",
-        "-o",
-        "json",
-        "--reconcile",
-        "1s",
-        "--proto",
-        protocol,
-    ]);
-    tracer.args(["--netns", netns.name()]);
+    tracer.args(["trace", "-o", "json", "--reconcile", "1s"]);
+    tracer.args(["--proto", "udp,unix", "--netns", netns.name()]);
     let tracer = Background::start(tracer, "Ctrl-C");
-    let mut script = Dialogue::start(python(&netns, script));
-    let said = script.hear("there");
-    std::thread::sleep(Duration::from_secs(3));
-    script.say("exit");
-    std::thread::sleep(Duration::from_secs(5));
-    let (json, summary) = tracer.stop();
-    assert!(summary.contains("lost: 0\n"), "{summary}");
-    let numbers = said.split(' ').map(|it| it.parse().unwrap());
-    (numbers.collect(), rows(&json))
-}
-
-#[test]
-fn a_port_that_sendto_got_is_learned_from_a_snapshot() {
-    let (said, told) = watched(
-        "udp",
+    let mut script = Dialogue::start(python(
+        &netns,
         r"
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-s.sendto(b'x', ('127.0.0.1', 9))
-print('there', os.fstat(s.fileno()).st_ino, s.getsockname()[1], flush=True)
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+a, b = socket.socketpair()
+u.sendto(b'x', ('127.0.0.1', 9))
+print('there', *[os.fstat(s.fileno()).st_ino for s in (u, a, b)], u.getsockname()[1], flush=True)
 sys.stdin.readline(); os._exit(0)
 ",
-    );
-    let &[inode, port] = &said[..] else {
+    ));
+    let said = script.hear("there");
+    let said: Vec<i64> = said.split(' ').map(|it| it.parse().unwrap()).collect();
+    let &[udp, a, b, port] = &said[..] else {
         panic!("{said:?}");
     };
-    let taught = taught(&told, inode);
-    assert_eq!(taught.len(), 1, "{taught:?}");
-    let row = taught[0].expect("learned", "address").expect("lport", port);
-    row.expect("proto", "udp").expect("owner", "exact");
-    row.expect_null("old").expect_null("new");
-    row.expect_null("state_seconds");
-    assert!(row.number("age_seconds").is_some());
-    // Its end is an event.
-    let end = told.iter().find(|row| row.text("event") == Some("end"));
-    end.unwrap().expect("inode", inode).expect("lport", port);
-}
+    let taught = |told: &[Row], word: &str| {
+        let learned = |row: &&Row| row.text("learned") == Some(word);
+        told.iter().filter(learned).count()
+    };
+    tracer.wait("no port", |told| taught(told, "address") > 0);
+    script.say("exit");
+    tracer.wait("not gone", |told| taught(told, "gone") > 1);
+    let (json, _) = tracer.stop();
+    let told = rows(&json);
+    let of = |inode: i64| {
+        let its = |row: &&Row| row.number("inode") == Some(inode);
+        let rows = told.iter().filter(its).collect();
+        Life { rows }
+    };
 
-#[test]
-fn a_unix_pair_that_goes_with_its_process_is_gone() {
-    let (inodes, told) = watched(
-        "unix",
-        r"
-a, b = socket.socketpair()
-print('there', *[os.fstat(s.fileno()).st_ino for s in (a, b)], flush=True)
-sys.stdin.readline(); os._exit(0)
-",
-    );
-    assert_eq!(inodes.len(), 2);
-    for inode in inodes {
-        let of_it = |row: &&Row| row.number("inode") == Some(inode);
-        let events = told.iter().filter(of_it).map(|row| row.text("event"));
-        let events: Vec<_> = events.flatten().collect();
-        assert_eq!(events, ["socket", "close", "snapshot"], "{told:?}");
-        let row = taught(&told, inode)[0].expect("learned", "gone");
+    // What sendto() bound; its end is an event.
+    let udp = of(udp);
+    udp.expect("socket snapshot close:exit end");
+    let row = udp.row("snapshot").expect("learned", "address");
+    row.expect("laddr", "0.0.0.0").expect("lport", port);
+    row.expect("owner", "exact").expect_null("state_seconds");
+    row.expect_null("old").expect_null("new");
+    assert!(row.number("age_seconds").is_some());
+    udp.row("end").expect("lport", port);
+
+    // The end of these is not.
+    for pair in [of(a), of(b)] {
+        pair.expect("socket close:exit snapshot");
+        pair.row("socket").expect_null("cookie");
+        let row = pair.row("snapshot").expect("learned", "gone");
         row.expect("owner", "exact").expect("comm", "python3");
         row.expect_null("old").expect_null("new");
-        // The snapshots asked for it; before, nobody had.
+        // The snapshots asked for it.
         assert!(row.number("cookie").is_some());
     }
 }

@@ -282,8 +282,8 @@ ready(pid=os.getpid(), never=inode(never), refused=inode(refused), reset=inode(c
         (scene.inode("reset"), Unlisted::Dead),
         (scene.inode("udp"), Unlisted::Unbound),
         (scene.inode("netlink"), Unlisted::Other),
-        (scene.inode("raw"), Unlisted::Other),
-        (scene.inode("ping"), Unlisted::Other),
+        (scene.inode("raw"), Unlisted::Raw),
+        (scene.inode("ping"), Unlisted::Raw),
     ];
     expected.sort_by_key(|(inode, _)| *inode);
     assert_eq!(found, expected);

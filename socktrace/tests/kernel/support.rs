@@ -329,6 +329,26 @@ impl Background {
         fs::read_to_string(self.stderr.path()).unwrap()
     }
 
+    /// Waits until its rows are so; a busy machine may take its time.
+    #[track_caller]
+    pub(crate) fn wait(&self, what: &str, holds: impl Fn(&[Row]) -> bool) {
+        let deadline = Instant::now() + Duration::from_mins(3);
+        loop {
+            // The last line may not be there in full.
+            let text = self.stdout();
+            let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+            if holds(&rows(whole)) {
+                return;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{what}: {text} {}",
+                self.stderr()
+            );
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+
     /// Interrupts it, as a person would, and waits; what it wrote.
     #[track_caller]
     pub(crate) fn stop(mut self) -> (String, String) {

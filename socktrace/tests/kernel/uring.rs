@@ -231,3 +231,37 @@ fn a_close_that_fails_is_none() {
         .collect();
     assert_eq!(closes, ["close:close"], "only that of the system call");
 }
+
+#[test]
+fn sockets_without_states_are_seen_by_completions() {
+    if !possible() {
+        return;
+    }
+    let netns = Netns::new();
+    let trace = traced(&netns, "families", &["--proto", "udp,unix"]);
+    let udp = trace.socket("udp");
+    udp.expect("socket connect close:close end");
+    udp.all("proto", "udp").all("owner", "exact");
+    let connect = udp.row("connect").expect("rport", 53);
+    connect.expect("raddr", "127.0.0.1").expect_null("error");
+    udp.row("end")
+        .expect("reason", "closed")
+        .expect("role", "client");
+
+    // Before its program asked it had no cookie.
+    let unix = trace.socket("unix");
+    unix.expect("connect close:close end");
+    unix.all("proto", "unix").all("owner", "exact");
+    let connect = unix.row("connect").expect_null("error");
+    let at = connect.text("raddr").unwrap();
+    assert!(at.starts_with("@socktrace-ring-"), "{at}");
+    unix.row("close").expect("holders_left", 0);
+    let end = unix.row("end").expect("role", "client");
+    assert!(end.number("lifetime_us").is_some());
+
+    let nowhere = trace.socket("nowhere");
+    nowhere.expect("connect:ECONNREFUSED close:close end");
+    let connect = nowhere.row("connect");
+    assert_eq!(connect.text("raddr"), Some(&*format!("{at}x")));
+    nowhere.row("end").expect_null("raddr");
+}

@@ -4,7 +4,10 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener, TcpStream},
-    os::fd::{AsFd as _, BorrowedFd, FromRawFd as _, IntoRawFd as _, OwnedFd, RawFd},
+    os::{
+        fd::{AsFd as _, BorrowedFd, FromRawFd as _, IntoRawFd as _, OwnedFd, RawFd},
+        linux::net::SocketAddrExt as _,
+    },
 };
 
 use io_uring::{
@@ -18,7 +21,10 @@ use rustix::net::{self, AddressFamily, SocketType, sockopt::socket_cookie};
 pub(crate) const TASK: &str = "SOCKTRACE_URING_TASK";
 
 const IPV4: i32 = 2;
+const UNIX: i32 = 1;
+const UNIX_FAMILY: u16 = 1;
 const STREAM: i32 = 1;
+const DATAGRAM: i32 = 2;
 
 #[test]
 #[ignore = "a program that the tests of uring start"]
@@ -34,6 +40,7 @@ fn program() {
         Ok("life by calls") => life(Way::Calls),
         Ok("failures by ring") => failures(ring()),
         Ok("failures by calls") => failures(Way::Calls),
+        Ok("families") => families(Ring::new()),
         Ok("multishot") => multishot(),
         Ok("direct") => direct(),
         Ok("batch") => batch(),
@@ -206,6 +213,36 @@ fn failures(mut way: Way) {
         assert!(way.connect(socket, host, 1) < 0);
         way.close(socket);
     }
+}
+
+/// A UDP and a Unix socket, which have no states to be told by.
+fn families(mut ring: Ring) {
+    let udp = ring.ask(opcode::Socket::new(IPV4, DATAGRAM, 0).build());
+    say_cookie("udp", udp);
+    let to = address([127, 0, 0, 1], 53);
+    let connect = opcode::Connect::new(Fd(udp), to.as_ptr().cast(), 16);
+    assert_eq!(ring.ask(connect.build()), 0);
+
+    let name = format!("\0socktrace-ring-{}", std::process::id());
+    let at = std::os::unix::net::SocketAddr::from_abstract_name(&name[1..]).unwrap();
+    let server = std::os::unix::net::UnixListener::bind_addr(&at).unwrap();
+    let unix = ring.ask(opcode::Socket::new(UNIX, STREAM, 0).build());
+    say_cookie("unix", unix);
+    let mut to = UNIX_FAMILY.to_ne_bytes().to_vec();
+    to.extend(name.as_bytes());
+    let length = u32::try_from(to.len()).unwrap();
+    let connect = opcode::Connect::new(Fd(unix), to.as_ptr().cast(), length);
+    assert_eq!(ring.ask(connect.build()), 0);
+    // Nobody listens there.
+    let nowhere = ring.ask(opcode::Socket::new(UNIX, STREAM, 0).build());
+    say_cookie("nowhere", nowhere);
+    to.push(b'x');
+    let connect = opcode::Connect::new(Fd(nowhere), to.as_ptr().cast(), length + 1);
+    assert_eq!(ring.ask(connect.build()), -111);
+    for fd in [udp, unix, nowhere] {
+        assert_eq!(ring.ask(opcode::Close::new(Fd(fd)).build()), 0);
+    }
+    drop(server);
 }
 
 fn listener() -> (TcpListener, SocketAddr) {
