@@ -6,7 +6,7 @@ use aya_log::EbpfLogger;
 use socktrace_common::event::EventKind;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    time::{MissedTickBehavior, interval, sleep},
+    time::{Instant, MissedTickBehavior, interval, sleep},
 };
 
 use super::{
@@ -30,6 +30,9 @@ use crate::{
     process::Ask,
     source::{Item, ringbuf::Ring},
 };
+
+/// After a command has ended its sockets have so long to end, too.
+const GOODBYES: Duration = Duration::from_millis(100);
 
 /// How often the kernel side's counters are read: a loss that leaves no gap is told this late.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
@@ -153,8 +156,11 @@ impl Listening<'_, '_> {
             None if self.quiet => {}
             None => tell("following sockets; Ctrl-C ends with a summary"),
         }
-        let mut stopping = false;
-        while !stopping && !self.pipeline.is_full() {
+        let mut ended = None;
+        while !self.pipeline.is_full() {
+            if ended.is_some_and(|at: Instant| self.is_over(at)) {
+                return self.stop();
+            }
             let hurry = !self.pipeline.table().is_repaired();
             let woken = tokio::select! {
                 ready = self.ring.ready() => ready.map(|()| Woken::Records)?,
@@ -165,16 +171,12 @@ impl Listening<'_, '_> {
                 _ = terminate.recv() => Woken::Stop,
                 code = wait(child.as_deref_mut()) => {
                     *status = code?;
-                    Woken::Stop
+                    (child, ended) = (None, Some(Instant::now()));
+                    Woken::Records
                 }
             };
-            stopping = matches!(woken, Woken::Stop);
-            if stopping {
-                // First, so that what is drained is all there will be and the books are closed.
-                self.probes.detach();
-            }
             // A snapshot is compared with a table that knows all that was told before it.
-            let all = matches!(woken, Woken::Stop | Woken::Snapshot(_));
+            let all = matches!(woken, Woken::Snapshot(_));
             drain(self.ring, self.pipeline, all)?;
             match woken {
                 Woken::Counters => self.pipeline.take(&counters(self.probes))?,
@@ -184,13 +186,26 @@ impl Listening<'_, '_> {
                     self.snapshots
                         .take(taken, self.probes, self.plan, self.pipeline, look)?;
                 }
-                Woken::Records | Woken::Stop => {}
+                Woken::Stop => return self.stop(),
+                Woken::Records => {}
             }
             if let Some(log) = &mut self.log {
                 log.flush();
             }
         }
         Ok(())
+    }
+
+    /// The command has ended: is there nothing more to see of its sockets? The last of them may be
+    /// saying goodbye to a peer still.
+    fn is_over(&self, ended: Instant) -> bool {
+        ended.elapsed() >= GOODBYES || !self.pipeline.table().is_settling()
+    }
+
+    fn stop(self) -> io::Result<()> {
+        // First, so that what is drained is all there will be and the books are closed.
+        self.probes.detach();
+        drain(self.ring, self.pipeline, true)
     }
 }
 

@@ -53,6 +53,14 @@ impl SocketTable {
         })
     }
 
+    /// Is a TCP connection on its way to its end, with nothing left to do for a process?
+    pub fn is_settling(&self) -> bool {
+        use TcpState::{Closing, FinWait1, FinWait2, LastAck, TimeWait};
+        let leaving = [FinWait1, FinWait2, Closing, LastAck, TimeWait];
+        let mut sockets = self.sockets.iter();
+        sockets.any(|it| it.holders.is_empty() && leaving.contains(&it.state))
+    }
+
     /// The process with this number, if it owns or holds something.
     pub fn process(&self, pid: u32) -> Option<Arc<Process>> {
         self.processes.known(pid)

@@ -110,10 +110,16 @@ for c, a in keep[5:8]: c.shutdown(socket.SHUT_WR)
 for c, a in keep[20:25]:
     c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0)); c.close()
 waiting = [socket.create_connection(l.getsockname()) for _ in range(3)]
+udp = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(6)]
+for u in udp[:5]: u.bind(('127.0.0.1', 0))
+udp[1].connect(udp[0].getsockname())
+unix = [socket.socketpair() for _ in range(5)]
+x = socket.socket(socket.AF_UNIX); x.bind('\\0lives'); x.listen()
+y = socket.socket(socket.AF_UNIX); y.connect('\\0lives')
 child = os.fork()
 if child == 0:
     sys.stdin.readline(); os._exit(0)
-ghosts = [nobody, socket.socket()] + [a for c, a in keep[20:25]]
+ghosts = [nobody, socket.socket(), udp[5]] + [a for c, a in keep[20:25]]
 print('ghosts', *map(cookie, ghosts), flush=True)
 sys.stdin.readline(); os._exit(0)
 ";
@@ -153,9 +159,11 @@ pub(crate) fn drain(ring: &mut Ring, pipeline: &mut Pipeline, told: &Told) {
     }
 }
 
+const FOLLOWED: [Protocol; 3] = [Protocol::Tcp, Protocol::Udp, Protocol::Unix];
+
 fn reconcile(probes: &Probes, pipeline: &mut Pipeline) {
     let want = Want {
-        protocols: vec![Protocol::Tcp],
+        protocols: FOLLOWED.to_vec(),
         ..Want::default()
     };
     pipeline
@@ -170,44 +178,67 @@ fn reconcile(probes: &Probes, pipeline: &mut Pipeline) {
     pipeline.take(&Item::SnapshotEnds { whole: true }).unwrap();
 }
 
-/// Cookie → state, tuple and holders, as text.
+/// Cookie, or for Unix sockets inode → state, tuple and holders, as text.
 type Sockets = BTreeMap<u64, String>;
 
 fn text(state: &str, local: Endpoint, remote: Endpoint, holders: &BTreeSet<(u32, u32)>) -> String {
     format!("{state} {local:?} {remote:?} {holders:?}")
 }
 
-fn of_table(entry: &Entry<'_>) -> (u64, String) {
-    let holders = entry.holders();
-    let holders = holders.map(|(pid, fd)| (pid, u32::try_from(fd).unwrap()));
-    let (view, state) = (entry.view(), format!("{:?}", entry.state()));
-    let told = text(&state, view.local, view.remote, &holders.collect());
-    (entry.info().id, told)
+fn protocol(entry: &Entry<'_>) -> Protocol {
+    Protocol::of(entry.info().family, entry.info().proto)
 }
 
-/// What `ss` says of a namespace's TCP sockets, minisocks apart.
+fn of_table(entry: &Entry<'_>) -> (u64, String) {
+    let holders = entry.holders();
+    let holders: BTreeSet<_> = holders
+        .map(|(pid, fd)| (pid, u32::try_from(fd).unwrap()))
+        .collect();
+    let view = entry.view();
+    match protocol(entry) {
+        // What ss calls a port of theirs is their inode.
+        Protocol::Unix => (u64::from(entry.info().inode), format!("{holders:?}")),
+        Protocol::Tcp => {
+            let state = format!("{:?}", entry.state());
+            let told = text(&state, view.local, view.remote, &holders);
+            (entry.info().id, told)
+        }
+        _ => (
+            entry.info().id,
+            text("udp", view.local, view.remote, &holders),
+        ),
+    }
+}
+
+/// What `ss` says of a namespace's sockets, TCP's minisocks apart.
 fn of_ss(netns: &Netns) -> (Sockets, BTreeSet<u64>) {
     let (mut sockets, mut time_waits) = (Sockets::new(), BTreeSet::new());
-    for line in netns.sh("ss -H -tanpeo").lines() {
+    for line in netns.sh("ss -H -tuxanpeo").lines() {
         let words: Vec<_> = line.split_whitespace().collect();
+        let users = words.iter().find_map(|word| word.strip_prefix("users:"));
+        let holders = users.map(crate::ss::users).unwrap_or_default();
+        if words[0].starts_with("u_") {
+            sockets.insert(words[5].parse().unwrap(), format!("{holders:?}"));
+            continue;
+        }
         let cookie = words.iter().find_map(|word| word.strip_prefix("sk:"));
         let cookie = u64::from_str_radix(cookie.unwrap(), 16).unwrap();
-        let state = match words[0] {
-            "LISTEN" => TcpState::Listen,
-            "ESTAB" => TcpState::Established,
-            "CLOSE-WAIT" => TcpState::CloseWait,
-            "FIN-WAIT-2" if !line.contains("timer:(timewait") => TcpState::FinWait2,
-            "FIN-WAIT-2" | "TIME-WAIT" => {
+        let minisock = line.contains("timer:(timewait");
+        let state = match (words[0], words[1]) {
+            ("udp", _) => "udp",
+            (_, "LISTEN") => "Listen",
+            (_, "ESTAB") => "Established",
+            (_, "CLOSE-WAIT") => "CloseWait",
+            (_, "FIN-WAIT-2") if !minisock => "FinWait2",
+            (_, "FIN-WAIT-2" | "TIME-WAIT") => {
                 time_waits.insert(cookie);
                 continue;
             }
-            other => panic!("{other}: {line}"),
+            other => panic!("{other:?}: {line}"),
         };
         let endpoint = |text: &str| crate::ss::parse(text);
-        let users = words.iter().find_map(|word| word.strip_prefix("users:"));
-        let holders = users.map(crate::ss::users).unwrap_or_default();
-        let (local, remote) = (endpoint(words[3]), endpoint(words[4]));
-        sockets.insert(cookie, text(&format!("{state:?}"), local, remote, &holders));
+        let (local, remote) = (endpoint(words[4]), endpoint(words[5]));
+        sockets.insert(cookie, text(state, local, remote, &holders));
     }
     (sockets, time_waits)
 }
@@ -226,9 +257,10 @@ fn after_most_events_were_lost_one_snapshot_sets_the_table_right() {
         .flat_map(|kind| records(*kind))
         .copied()
         .collect();
+    let protocols = FOLLOWED.iter().fold(0, |bits, it| bits | it.bit());
     let plan = Plan {
-        kinds: needed(&wanted, Protocol::Tcp.bit()),
-        protocols: Protocol::Tcp.bit(),
+        kinds: needed(&wanted, protocols),
+        protocols,
         ring_bytes: 4096,
         ..Plan::default()
     };
@@ -259,10 +291,15 @@ fn after_most_events_were_lost_one_snapshot_sets_the_table_right() {
     let of_netns = |entry: &Entry<'_>| i64::from(entry.info().netns) == inum;
     let (expected, waits) = of_ss(&netns);
     let table = pipeline.table();
-    let (over, open): (Vec<_>, Vec<_>) = table
-        .iter()
-        .filter(of_netns)
-        .partition(|entry| entry.state() == TcpState::Close);
+    let (over, open): (Vec<_>, Vec<_>) =
+        table
+            .iter()
+            .filter(of_netns)
+            .partition(|entry| match protocol(entry) {
+                Protocol::Tcp => entry.state() == TcpState::Close,
+                Protocol::Udp => entry.info().lport == 0,
+                _ => false,
+            });
     let found: Sockets = open.iter().map(of_table).collect();
     assert_eq!(found, expected);
     assert!(expected.len() > 50, "{expected:?}");
