@@ -244,7 +244,7 @@ fn without_privileges_it_is_an_estimate_and_says_so() {
 fn the_time_to_exhaustion_is_that_of_what_grows() {
     let netns = Netns::new();
     netns.sh("echo 40000 40399 > /proc/sys/net/ipv4/ip_local_port_range");
-    // 40 a second: the range is used up after ten.
+    // 25 a second: the range is used up after 15.
     let script = r"
 l = socket.create_server(('127.0.0.1', 9000)); l.listen(4096)
 steady = [pair(l) for _ in range(20)]
@@ -252,7 +252,7 @@ held = []; begin = time.monotonic()
 print('growing', flush=True)
 try:
     for i in range(400):
-        time.sleep(max(0, begin + i / 40 - time.monotonic()))
+        time.sleep(max(0, begin + i / 25 - time.monotonic()))
         held.append(pair(l))
 except OSError as error:
     print('full', time.time(), errno.errorcode[error.errno], flush=True)
@@ -268,8 +268,9 @@ sys.stdin.readline()
     let (at, error) = full.split_once(' ').unwrap();
     assert_eq!(error, "EADDRNOTAVAIL");
     let truth = at.parse::<f64>().unwrap() - seconds(then);
+    // A second is what the command may take to come to its end on a busy machine.
     assert!(
-        (eta - truth).abs() < 0.2 * truth,
+        (eta - truth).abs() < (0.2 * truth).max(1.0),
         "{eta} s said, {truth} s taken"
     );
     // What stands still has none.
@@ -280,7 +281,7 @@ sys.stdin.readline()
 
 /// Half of a range of 28,000 ports at 300 connections a second, and then until none is left.
 ///
-/// It takes two minutes: `cargo nextest run -p socktrace --test kernel --run-ignored only
+/// It takes two minutes, of a machine that does nothing else, or it does not fill evenly: `cargo nextest run -p socktrace --test kernel --run-ignored only
 /// a_large_range`.
 #[test]
 #[ignore = "takes two minutes; its comment has the command"]
