@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use smallvec::SmallVec;
+
 use super::{Blocked, Local, Phase, PortSet, Protocol, Search, Settings, Socket};
 
 /// The ports of a namespace, its sockets, and its rules.
@@ -10,6 +12,7 @@ pub struct Pool<'a> {
     settings: &'a Settings,
     /// X, as far as it lies in R.
     blocked: PortSet,
+    blocked_count: u32,
     sockets: &'a [Socket],
 }
 
@@ -44,6 +47,7 @@ impl<'a> Pool<'a> {
         blocked.keep(settings.eligible.ports());
         Self {
             settings,
+            blocked_count: blocked.len(),
             blocked,
             sockets,
         }
@@ -87,13 +91,24 @@ impl<'a> Pool<'a> {
         search: Search,
         others: impl IntoIterator<Item = &'a Socket>,
     ) -> Use {
-        let mut taken = self.blocked.clone();
-        for socket in others {
-            if self.holds(socket) {
-                taken.insert(socket.port);
-            }
+        // A namespace may have a hundred thousand destinations: no set for each.
+        let mut ports: SmallVec<[u16; 16]> = others
+            .into_iter()
+            .filter(|it| !self.blocked.contains(it.port) && self.holds(it))
+            .map(|it| it.port)
+            .collect();
+        ports.sort_unstable();
+        ports.dedup();
+        let taken = |port| self.blocked.contains(port) || ports.binary_search(&port).is_ok();
+        let eligible = &self.settings.eligible;
+        // No more than there are ports.
+        let used = self.blocked_count + u32::try_from(ports.len()).unwrap_or(0);
+        Use {
+            eligible: eligible.count(),
+            blocked: self.blocked_count,
+            used,
+            left: eligible.left(search, used, taken),
         }
-        self.used(search, self.blocked.len(), &taken)
     }
 
     /// Does it keep others from having the same connection? All do but for `TIME_WAIT` that may be
@@ -122,7 +137,7 @@ impl<'a> Pool<'a> {
 
     fn bind_by(&self, search: Search, local: Local) -> Use {
         let taken = self.overlapping(Protocol::Tcp, local);
-        self.used(search, taken.common(&self.blocked), &taken)
+        self.used(search, &taken)
     }
 
     /// UDP: `bind()` to port 0 of an address. With a wildcard, which is what a socket has that was
@@ -130,7 +145,10 @@ impl<'a> Pool<'a> {
     /// `SO_REUSEPORT` share ports, for them it is an upper bound.
     pub fn udp(&self, local: Local) -> Use {
         let taken = self.overlapping(Protocol::Udp, local);
-        self.used(Search::Udp, 0, &taken)
+        Use {
+            blocked: 0,
+            ..self.used(Search::Udp, &taken)
+        }
     }
 
     /// The eligible ports with a socket that overlaps this address.
@@ -140,12 +158,12 @@ impl<'a> Pool<'a> {
         met.map(|socket| socket.port).collect()
     }
 
-    fn used(&self, search: Search, blocked: u32, taken: &PortSet) -> Use {
+    fn used(&self, search: Search, taken: &PortSet) -> Use {
         let eligible = &self.settings.eligible;
         let used = taken.len();
         Use {
             eligible: eligible.count(),
-            blocked,
+            blocked: taken.common(&self.blocked),
             used,
             left: eligible.left(search, used, |port| taken.contains(port)),
         }

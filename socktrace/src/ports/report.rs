@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
+use smallvec::SmallVec;
+
 use super::{Blocker, Local, Phase, Pool, PortSet, Protocol, Search, Socket, Use, Why};
 
 /// What kind of call a row is about.
@@ -173,9 +175,14 @@ impl<'a, H: Fn(u32) -> Option<u32>> Builder<'a, H> {
 
     /// Who has the ports of these sockets, each port once.
     fn owners(&self, sockets: impl IntoIterator<Item = &'a Socket>) -> Counts {
-        let mut seen = PortSet::default();
-        let new = sockets.into_iter().filter(|it| seen.insert(it.port));
-        count(new.map(|it| (self.holder)(it.inode)))
+        // Of those that share one, rather somebody's.
+        let mut ports: SmallVec<[_; 16]> = sockets
+            .into_iter()
+            .map(|it| (it.port, it.inode == 0, it.inode))
+            .collect();
+        ports.sort_unstable();
+        ports.dedup_by_key(|(port, ..)| *port);
+        count(ports.iter().map(|(.., inode)| (self.holder)(*inode)))
     }
 
     /// One row for each source and destination.
@@ -186,7 +193,7 @@ impl<'a, H: Fn(u32) -> Option<u32>> Builder<'a, H> {
             .filter(|it| !self.listened.contains(it.port) && self.pool.holds(it))
             .filter_map(|it| Some(((it.local.address, it.remote?), it)))
             .collect();
-        open.sort_by_key(|(key, it)| (*key, it.inode == 0));
+        open.sort_unstable_by_key(|(key, _)| *key);
         for group in open.chunk_by(|(one, _), (other, _)| one == other) {
             let Some(&((local, (remote, rport)), _)) = group.first() else {
                 continue;
@@ -218,12 +225,8 @@ impl<'a, H: Fn(u32) -> Option<u32>> Builder<'a, H> {
         locals.sort_unstable();
         locals.dedup();
         for local in locals {
-            let mut met: Vec<_> = self
-                .pool
-                .sockets(Protocol::Tcp)
-                .filter(|it| local.overlaps(it.local))
-                .collect();
-            met.sort_by_key(|it| it.inode == 0);
+            let sockets = self.pool.sockets(Protocol::Tcp);
+            let met = sockets.filter(|it| local.overlaps(it.local));
             rows.push(self.row(Kind::Bind(local), self.pool.bind(local), self.owners(met)));
         }
     }
@@ -238,8 +241,7 @@ impl<'a, H: Fn(u32) -> Option<u32>> Builder<'a, H> {
         locals.sort_unstable();
         locals.dedup();
         for local in locals {
-            let mut met: Vec<_> = sockets().filter(|it| local.overlaps(it.local)).collect();
-            met.sort_by_key(|it| it.inode == 0);
+            let met = sockets().filter(|it| local.overlaps(it.local));
             rows.push(self.row(Kind::Udp(local), self.pool.udp(local), self.owners(met)));
         }
     }

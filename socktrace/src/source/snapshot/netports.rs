@@ -34,21 +34,14 @@ pub struct PortLook {
 pub fn look_at_ports(
     namespaces: &mut Namespaces,
     mut buckets: Option<&mut Buckets>,
-    wanted: impl Fn(u32) -> bool + Sync,
+    wanted: impl Fn(u32) -> bool + Send,
 ) -> io::Result<Vec<(u32, io::Result<PortLook>)>> {
     let mut buffer = Buffer::default();
-    let wanted = &wanted;
-    let looks = namespaces.each_inside(move |namespace| {
-        let inside = wanted(namespace.inum());
-        inside.then(|| look(namespace, buckets.as_deref_mut(), &mut buffer))
+    let looks = namespaces.each_inside(wanted, move |namespace| {
+        look(namespace, buckets.as_deref_mut(), &mut buffer)
     })?;
-    let looks = looks
-        .into_iter()
-        .filter_map(|(netns, looked)| match looked {
-            Ok(looked) => Some((netns, looked?)),
-            Err(error) => wanted(netns).then_some((netns, Err(error))),
-        });
-    Ok(looks.collect())
+    let flat = |(netns, looked): (u32, io::Result<_>)| (netns, looked.and_then(|look| look));
+    Ok(looks.into_iter().map(flat).collect())
 }
 
 fn look(

@@ -244,7 +244,7 @@ fn without_privileges_it_is_an_estimate_and_says_so() {
 fn the_time_to_exhaustion_is_that_of_what_grows() {
     let netns = Netns::new();
     netns.sh("echo 40000 40399 > /proc/sys/net/ipv4/ip_local_port_range");
-    // 40 a second: the range is used up after ten.
+    // 25 a second: the range is used up after 15.
     let script = r"
 l = socket.create_server(('127.0.0.1', 9000)); l.listen(4096)
 steady = [pair(l) for _ in range(20)]
@@ -252,7 +252,7 @@ held = []; begin = time.monotonic()
 print('growing', flush=True)
 try:
     for i in range(400):
-        time.sleep(max(0, begin + i / 40 - time.monotonic()))
+        time.sleep(max(0, begin + i / 25 - time.monotonic()))
         held.append(pair(l))
 except OSError as error:
     print('full', time.time(), errno.errorcode[error.errno], flush=True)
@@ -268,8 +268,9 @@ sys.stdin.readline()
     let (at, error) = full.split_once(' ').unwrap();
     assert_eq!(error, "EADDRNOTAVAIL");
     let truth = at.parse::<f64>().unwrap() - seconds(then);
+    // A second is what the command may take to come to its end on a busy machine.
     assert!(
-        (eta - truth).abs() < 0.2 * truth,
+        (eta - truth).abs() < (0.2 * truth).max(1.0),
         "{eta} s said, {truth} s taken"
     );
     // What stands still has none.
@@ -280,17 +281,18 @@ sys.stdin.readline()
 
 /// Half of a range of 28,000 ports at 300 connections a second, and then until none is left.
 ///
-/// It takes two minutes: `cargo nextest run -p socktrace --test kernel --run-ignored only
+/// It takes two minutes, of a machine that does nothing else, or it does not fill evenly: `cargo nextest run -p socktrace --test kernel --run-ignored only
 /// a_large_range`.
 #[test]
 #[ignore = "takes two minutes; its comment has the command"]
 fn a_large_range_that_fills_is_told_before_it_is_full() {
     let netns = Netns::new();
     netns.sh("echo 30000 57999 > /proc/sys/net/ipv4/ip_local_port_range");
-    // Of 20,000 descriptors each: two that connect, two that accept.
+    // Of 20,000 descriptors each: two that connect, two that accept. Past half a connect() takes a
+    // millisecond of their time, and they must keep their pace whatever else the machine does.
     let server = r"
 import resource
-resource.setrlimit(resource.RLIMIT_NOFILE, (20000, 20000))
+resource.setrlimit(resource.RLIMIT_NOFILE, (20000, 20000)); os.nice(-20)
 l = socket.create_server(('127.0.0.1', 9000)); l.listen(4096); os.fork()
 print('listening', flush=True); held = []
 while len(held) < 19000: held.append(l.accept()[0])
@@ -298,30 +300,36 @@ time.sleep(300)
 ";
     let client = r"
 import resource
-resource.setrlimit(resource.RLIMIT_NOFILE, (20000, 20000))
-held = []; begin = time.monotonic()
+resource.setrlimit(resource.RLIMIT_NOFILE, (20000, 20000)); os.nice(-20)
+held = []; begin = turn = time.monotonic()
 print('connecting', flush=True)
 try:
     for i in range(19000):
-        time.sleep(max(0, begin + i / 150 - time.monotonic()))
+        # What it is late for long is not made up by a burst: that would be another rate.
+        turn = max(turn + 1 / 150, time.monotonic() - 0.2)
+        time.sleep(max(0, turn - time.monotonic()))
         s = socket.socket(); s.connect(('127.0.0.1', 9000)); held.append(s)
 except OSError as error:
     print('full', time.time(), errno.errorcode[error.errno], flush=True)
+    print(len(held) / (time.monotonic() - begin), 'a second', flush=True)
 time.sleep(300)
 ";
     let _server = Background::start(python(&netns, server), "listening");
     let clients = [0, 1].map(|_| Background::start(python(&netns, client), "connecting"));
-    let json = ["--duration", "10s", "-o", "json", "-D", "9000"];
+    let mut arguments = vec!["--duration", "10s", "-o", "json", "-D", "9000"];
+    arguments.extend(["--fail-on", "warning"]);
     let mut told = Vec::new();
     let first_full = loop {
-        let found = rows(&ports(&netns, &json));
-        let row = &found[0];
-        let number = |key: &str| row[key].as_f64();
-        told.push((
-            seconds(SystemTime::now()),
-            number("used_ratio").unwrap(),
-            number("eta_seconds"),
-        ));
+        let output = ports(&netns, &arguments);
+        let now = seconds(SystemTime::now());
+        let found = parsed(&text(&output.stdout));
+        let number = |key: &str| found[0][key].as_f64();
+        told.push(Told {
+            at: now,
+            ratio: number("used_ratio").unwrap(),
+            eta: number("eta_seconds"),
+            status: output.status.code(),
+        });
         let full = |client: &Background| -> Option<f64> {
             let line = client.stdout();
             let line = line.lines().find_map(|line| line.strip_prefix("full "))?;
@@ -333,22 +341,28 @@ time.sleep(300)
         }
         assert!(told.len() < 20, "{told:?}");
     };
-    let before: Vec<_> = told.iter().filter(|(at, ..)| *at < first_full).collect();
-    let past_half: Vec<_> = before.iter().filter(|(_, ratio, _)| *ratio > 0.5).collect();
+    println!("{}", clients[0].stdout());
+    let past_half = |it: &&Told| it.at < first_full && it.ratio > 0.5;
+    let past_half: Vec<_> = told.iter().filter(past_half).collect();
     assert!(past_half.len() >= 2, "{told:?}");
-    for (at, ratio, eta) in past_half {
-        let (truth, eta) = (first_full - at, eta.unwrap());
-        println!(
-            "{:.0}% used: {eta:.1} s said, {truth:.1} s taken",
-            ratio * 100.0
-        );
+    for it in past_half {
+        let (truth, eta) = (first_full - it.at, it.eta.unwrap());
+        println!("{it:?}: {truth:.1} s taken");
         assert!(
             (eta - truth).abs() <= 0.2 * truth,
-            "{eta} s said, {truth} s taken"
+            "{it:?}: {truth} s taken"
         );
-        // Half full, and over within 15 minutes: that is a warning.
-        assert!(eta < 900.0);
+        assert_eq!(it.status, Some(3), "{it:?}");
     }
+}
+
+/// What one run said while the range filled.
+#[derive(Debug)]
+struct Told {
+    at: f64,
+    ratio: f64,
+    eta: Option<f64>,
+    status: Option<i32>,
 }
 
 fn seconds(time: SystemTime) -> f64 {

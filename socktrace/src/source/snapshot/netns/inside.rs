@@ -7,13 +7,14 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use super::{Namespace, Namespaces, Sysctls};
 
 impl Namespaces {
-    /// Runs `work` for each namespace, inside it, one after the other; a namespace that cannot be
+    /// Runs `work` for each namespace that is `wanted`, inside it, one after the other; a namespace that cannot be
     /// entered again has the reason.
     ///
     /// On a thread of its own, which ends in the namespace that it entered last: the caller's must
     /// stay where it is.
     pub fn each_inside<T: Send>(
         &mut self,
+        wanted: impl Fn(u32) -> bool + Send,
         mut work: impl FnMut(&mut Namespace) -> T + Send,
     ) -> io::Result<Vec<(u32, io::Result<T>)>> {
         let opened = &mut self.opened;
@@ -27,7 +28,7 @@ impl Namespaces {
                     let mut done = Vec::with_capacity(opened.len());
                     // The one that we are in first: it needs no privilege.
                     opened.sort_by_key(|namespace| Some(u64::from(namespace.inum)) != here);
-                    for namespace in opened {
+                    for namespace in opened.iter_mut().filter(|it| wanted(it.inum)) {
                         let inum = u64::from(namespace.inum);
                         let entered = if here == Some(inum) {
                             Ok(())
