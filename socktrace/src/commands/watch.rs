@@ -190,11 +190,14 @@ fn inside(world: &mut World, table: &SocketTable) {
     if namespaces.refresh([]).is_err() {
         return;
     }
-    let read = namespaces.each_inside(|namespace| {
-        let settings = namespace.sysctls().ok();
-        let settings = settings.and_then(|texts| ports::Settings::parse(&texts).ok());
-        (Tables::read(), namespace.population().ok(), settings)
-    });
+    let read = namespaces.each_inside(
+        |_| true,
+        |namespace| {
+            let settings = namespace.sysctls().ok();
+            let settings = settings.and_then(|texts| ports::Settings::parse(&texts).ok());
+            (Tables::read(), namespace.population().ok(), settings)
+        },
+    );
     for (netns, read) in read.unwrap_or_default() {
         let Ok((tables, population, settings)) = read else {
             continue;
