@@ -114,8 +114,8 @@ udp = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(6)]
 for u in udp[:5]: u.bind(('127.0.0.1', 0))
 udp[1].connect(udp[0].getsockname())
 unix = [socket.socketpair() for _ in range(5)]
-x = socket.socket(socket.AF_UNIX); x.bind('\\0lives'); x.listen()
-y = socket.socket(socket.AF_UNIX); y.connect('\\0lives')
+x = socket.socket(socket.AF_UNIX); x.bind('\0lives'); x.listen()
+y = socket.socket(socket.AF_UNIX); y.connect('\0lives')
 child = os.fork()
 if child == 0:
     sys.stdin.readline(); os._exit(0)

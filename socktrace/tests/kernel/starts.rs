@@ -50,8 +50,12 @@ fn a_connection_opened_at_any_moment_of_the_start_is_there_once() {
         let opened = opener.hear("opened");
         opener.say("close");
         opener.hear("closed");
-        // The last FINs cross after the last close() has returned.
-        thread::sleep(Duration::from_millis(50));
+        // The last FINs cross after the last close() has returned. No row tells of an end that
+        // does not come: then this waits in vain.
+        let last: i64 = opened.split(' ').next_back().unwrap().parse().unwrap();
+        let ended =
+            |row: &Row| row.text("event") == Some("end") && row.number("cookie") == Some(last);
+        tracer.wait("the last end", |rows| rows.iter().any(ended));
         let (json, stderr) = tracer.stop();
         assert!(stderr.contains("\nsocktrace: lost: 0\n"), "{stderr}");
         let told = rows(&json);
