@@ -5,7 +5,7 @@ use std::io::{IsTerminal as _, Write as _};
 use super::{colored, quietly, stdout, tell, watch::watch};
 use crate::{
     cli::{Color, FailOn, Leaks, Limits, SocketsFormat},
-    detect::{Severity, Story, limits},
+    detect::{Severity, Story, limits, settings::Text},
     failure::{FINDINGS, Failure},
     sink,
 };
@@ -29,12 +29,12 @@ pub(super) fn leaks(args: &Leaks, color: Color) -> Result<u8, Failure> {
         if stories.is_empty() {
             tell(format_args!("nothing was found in {seconds} s"));
         }
-        // Three windows of five minutes.
-        if seconds < 1_200 {
-            tell(
-                "whether something only accumulates is not known yet: that takes 20 minutes \
-                 (--duration 20m), slow growth an hour and a half",
-            );
+        if args.watch.duration < watched.growth_takes {
+            let takes = Text(watched.growth_takes);
+            tell(format_args!(
+                "whether something only accumulates is not known yet: that takes {takes} \
+                 (--duration {takes}), slow growth longer"
+            ));
         }
     }
     Ok(status(args.watch.fail_on, &stories))

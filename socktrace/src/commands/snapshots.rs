@@ -15,7 +15,7 @@ use crate::{
     detect,
     inventory::{Row, Want, each},
     pipeline::Pipeline,
-    probe::{Plan, Probes},
+    probe::{Plan, Probes, attach::Status},
     process::Ask,
     source::{
         Adopted, Item,
@@ -92,7 +92,8 @@ impl Sighting {
 /// Whoever looks at each snapshot when it has been taken in.
 pub(super) trait Look {
     /// Looks at it, and at what the table has made of it.
-    fn look(&mut self, sightings: &[detect::Sighting], table: &SocketTable);
+    /// `accepts`: it has been told who accepts since the run began.
+    fn look(&mut self, sightings: &[detect::Sighting], table: &SocketTable, accepts: bool);
 }
 
 /// What to do next.
@@ -247,7 +248,10 @@ impl Snapshots {
         let whole = notes.is_empty();
         pipeline.take(&Item::SnapshotEnds { whole })?;
         if let Some(look) = look {
-            look.look(&taken.sightings, pipeline.table());
+            let accepts = probes.hooks.iter().any(|(hook, status)| {
+                hook.name == "sys_exit_accept4" && *status == Status::Attached
+            });
+            look.look(&taken.sightings, pipeline.table(), accepts);
         }
         Ok(())
     }

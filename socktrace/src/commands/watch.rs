@@ -1,22 +1,21 @@
 //! Looks at the world for a while: what `leaks` and `limits` have in common.
 
-use std::{cell::RefCell, io, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::RefCell, fs, io, os::unix::fs::MetadataExt as _, rc::Rc, time::Duration};
 
 use super::{live, port_watch::PortWatch, selection, snapshots::Look};
 use crate::{
-    change::{Change, Kind, Role, What},
+    change::{Change, Kind, What},
     cli::{Live, Run, Watch},
     clock::{Clock, monotonic_ns},
     detect::{
         Census, Descriptors, Detector, Filled, Finding, Key, Lifetimes, Sighting, Standing,
-        TimeWaited, World, all,
+        TimeWaited, World, all, process,
     },
     endpoint::Endpoint,
     failure::Failure,
     pipeline::Pipeline,
     ports,
     probe::{AttachMode, Plan},
-    process::{Process, read_comm},
     select::Select,
     settings::Configuration,
     sink::{Report, Sink},
@@ -27,8 +26,8 @@ use crate::{
     table::{MOST_SOCKETS, SocketTable},
 };
 
-/// How often to look.
-const EVERY: Duration = Duration::from_secs(5);
+/// Looks are never closer.
+const AT_LEAST: Duration = Duration::from_secs(1);
 /// Within so many looks without it a finding is still one.
 const HOLD: u32 = 3;
 
@@ -47,12 +46,15 @@ pub(super) struct Watched {
     pub(super) world: World,
     pub(super) machine: Machine,
     pub(super) clock: Clock,
+    /// How long it takes to see that something only accumulates.
+    pub(super) growth_takes: Duration,
 }
 
 /// Follows everything for as long as is asked, looking in between.
 pub(super) fn watch(args: &Watch) -> Result<Watched, Failure> {
     let configuration = Configuration::read(args.config_file.as_deref())?;
-    let every = EVERY.min(args.duration.max(Duration::from_secs(1)));
+    let every = configuration.detect.every.0;
+    let every = every.min(args.duration).max(AT_LEAST);
     let lifetimes = Rc::new(RefCell::new(Lifetimes::default()));
     let mut watcher = Watcher {
         census: Census::default(),
@@ -97,6 +99,7 @@ pub(super) fn watch(args: &Watch) -> Result<Watched, Failure> {
         world: watcher.world,
         machine: watcher.machine,
         clock,
+        growth_takes: configuration.detect.growth_takes(),
     })
 }
 
@@ -114,11 +117,11 @@ struct Watcher {
 }
 
 impl Look for Watcher {
-    fn look(&mut self, sightings: &[Sighting], table: &SocketTable) {
+    fn look(&mut self, sightings: &[Sighting], table: &SocketTable, accepts: bool) {
         let now = monotonic_ns();
         let mut world = self
             .census
-            .take(now, sightings, table, &self.lifetimes.borrow());
+            .take(now, sightings, table, &self.lifetimes.borrow(), accepts);
         self.machine = Machine::read();
         (world.files, world.orphans) = (self.machine.files, self.machine.orphans);
         world.descriptors = processes(table);
@@ -144,7 +147,19 @@ impl Watcher {
         let subject = &finding.subject;
         let pid = subject.process.as_ref().map(|process| process.pid);
         (self.pids.is_empty() || pid.is_some_and(|pid| self.pids.contains(&pid)))
-            && (self.netns.is_empty() || subject.netns.is_some_and(|it| self.netns.contains(&it)))
+            && match (subject.netns, pid) {
+                _ if self.netns.is_empty() => true,
+                (Some(netns), _) => self.netns.contains(&netns),
+                (None, Some(pid)) => self.is_inside(pid),
+                // What the whole machine lacks, each namespace lacks.
+                (None, None) => true,
+            }
+    }
+
+    /// Is the process in a wanted namespace?
+    fn is_inside(&self, pid: u32) -> bool {
+        let netns = fs::metadata(format!("/proc/{pid}/ns/net"));
+        netns.is_ok_and(|netns| self.netns.iter().any(|it| u64::from(*it) == netns.ino()))
     }
 
     /// Only what is wanted of the world's limits.
@@ -155,6 +170,9 @@ impl Watcher {
                 .retain(|it| self.pids.contains(&it.process.pid));
         }
         if !self.netns.is_empty() {
+            world
+                .descriptors
+                .retain(|it| self.is_inside(it.process.pid));
             world.listeners.retain(|it| self.netns.contains(&it.netns));
             world
                 .conntrack
@@ -169,16 +187,8 @@ impl Watcher {
 /// How many descriptors processes have.
 fn processes(table: &SocketTable) -> Vec<Descriptors> {
     let found = descriptors().unwrap_or_default();
-    let process = |pid| {
-        table.process(pid).unwrap_or_else(|| {
-            Arc::new(Process {
-                comm: read_comm(pid),
-                ..Process::new(pid)
-            })
-        })
-    };
     let of = |(pid, filled)| Descriptors {
-        process: process(pid),
+        process: process(pid, table),
         filled,
     };
     found.into_iter().map(of).collect()
@@ -264,20 +274,14 @@ impl Sink for Ears {
             },
         ) = (change.what.kind(), &change.what)
         {
-            let served = matches!(role, Role::Server | Role::Listener);
             let socket = &change.socket;
-            let key = Key {
-                netns: socket.netns.unwrap_or_default(),
-                pid: socket.owner.as_ref().map_or(0, |owner| owner.pid),
-                proto: Protocol::Tcp,
-                role: *role,
-                remote: if served {
-                    Endpoint::default()
-                } else {
-                    socket.remote
-                },
-                lport: socket.local.port.filter(|_| served),
-            };
+            let key = Key::new(
+                socket.netns.unwrap_or_default(),
+                socket.owner.as_ref().map_or(0, |owner| owner.pid),
+                socket.protocol.unwrap_or(Protocol::Other),
+                *role,
+                (socket.local, socket.remote),
+            );
             self.lifetimes
                 .borrow_mut()
                 .ended(key, change.mono_ns, *lifetime);

@@ -17,6 +17,8 @@ struct Queue {
     /// Looks in a row in which it was nearly full.
     full: u32,
     drops: Option<u64>,
+    /// How many were dropped since we look.
+    dropped: u64,
     /// How many had been accepted when that last changed, and when that was.
     accepted: Option<(u64, u64)>,
 }
@@ -36,6 +38,7 @@ impl AcceptQueue {
             .drops
             .zip(before)
             .map_or(0, |(now, before)| now.saturating_sub(before));
+        queue.dropped += dropped;
         // Somebody waits: since when has nobody been taken?
         let waits = listener.queue.used > 0;
         match (listener.accepted, queue.accepted) {
@@ -63,7 +66,7 @@ impl AcceptQueue {
             ..Subject::default()
         };
         let mut finding = Finding::new(Kind::AcceptQueue, severity, subject)
-            .with("dropped", dropped)
+            .with("dropped", queue.dropped)
             .with("nearly_full_looks", u64::from(queue.full))
             .with(
                 "not_accepted_seconds",

@@ -7,31 +7,39 @@ use hashbrown::HashMap;
 use super::{
     Filled, Group, InFlight, Key, Lifetimes, Listener, Member, Pipes, SeenAs, Sighting, What, World,
 };
-use crate::{change::Role, endpoint::Endpoint, process::Process, table::SocketTable};
+use crate::{
+    change::Role,
+    process::{Process, read_comm},
+    source::snapshot::Protocol,
+    table::SocketTable,
+};
 
 /// Puts snapshots together, and remembers since when things are so that nobody announces.
 #[derive(Debug, Default)]
 pub struct Census {
-    /// Since when a pipe has one end, a descriptor is in flight, a Unix socket is half dead; by
-    /// inode and cookie.
+    /// Since when a pipe has one end, a descriptor is in flight, a Unix socket is half dead, a socket
+    /// that the table does not know is there; by inode and identity.
     since: HashMap<(u32, u64), u64>,
 }
 
-/// A port that several sockets share is the one that was connected to.
-type Shared = HashMap<(u32, u32, Option<u16>), usize>;
+/// How many sockets of a process have a port: namespace, pid, protocol, port. What several share is
+/// the port that was connected to.
+type Shared = HashMap<(u32, u32, Protocol, u16), usize>;
 
 impl Census {
     /// How things are at `now`, as far as a snapshot tells; the rest of the world is empty.
+    /// `accepts`: the table has been told who accepts, on every socket but Unix ones.
     pub fn take(
         &mut self,
         now: u64,
         sightings: &[Sighting],
         table: &SocketTable,
         lifetimes: &Lifetimes,
+        accepts: bool,
     ) -> World {
         let mut before = std::mem::take(&mut self.since);
         let mut since = |sighting: &Sighting| {
-            let key = (sighting.inode, sighting.cookie);
+            let key = (sighting.inode, sighting.id);
             let at = before.remove(&key).unwrap_or(now);
             self.since.insert(key, at);
             at
@@ -47,9 +55,10 @@ impl Census {
         for sighting in sightings {
             match sighting.seen_as {
                 SeenAs::Socket(what) => {
-                    let half_dead = (what == What::HalfDead).then(|| since(sighting));
+                    let unknown = what == What::HalfDead || table.get(sighting.id).is_none();
+                    let first_seen = unknown.then(|| since(sighting));
                     let owner = owner(sighting, table);
-                    let key = key(sighting, owner.as_deref(), &shared);
+                    let key = key(sighting, owner.as_deref(), &shared, table);
                     let group = groups.entry(key).or_insert_with(|| Group {
                         key,
                         owner,
@@ -57,10 +66,15 @@ impl Census {
                         usual_ns: lifetimes.usual_ns(&key, now),
                     });
                     let mut member = member(sighting, what, table);
-                    member.since_ns = half_dead.unwrap_or(member.since_ns);
+                    if let Some(first_seen) = first_seen {
+                        member.since_ns = first_seen.min(member.since_ns);
+                        member.born_ns = first_seen.min(member.born_ns);
+                    }
                     group.members.push(member);
                 }
-                SeenAs::Listener => world.listeners.push(listener(sighting, table)),
+                SeenAs::Listener => {
+                    world.listeners.push(listener(sighting, table, accepts));
+                }
                 SeenAs::InFlight => {
                     let queue = in_flight.entry(sighting.netns).or_insert_with(|| InFlight {
                         netns: sighting.netns,
@@ -71,13 +85,9 @@ impl Census {
                 }
                 SeenAs::OneEnded => {
                     let at = since(sighting);
-                    for holder in sighting
-                        .holders
-                        .iter()
-                        .filter_map(|pid| table.process(*pid))
-                    {
-                        let pipes = pipes.entry(holder.pid).or_insert_with(|| Pipes {
-                            holder,
+                    for pid in &sighting.holders {
+                        let pipes = pipes.entry(*pid).or_insert_with(|| Pipes {
+                            holder: process(*pid, table),
                             one_ended_since_ns: Vec::new(),
                         });
                         pipes.one_ended_since_ns.push(at);
@@ -94,55 +104,59 @@ impl Census {
 
 /// Who is taken to own it: who was seen to open it, else who holds it.
 fn owner(sighting: &Sighting, table: &SocketTable) -> Option<Arc<Process>> {
-    let told = table.get(sighting.cookie).and_then(|entry| entry.owner());
-    told.or_else(|| sighting.holders.first().and_then(|pid| table.process(*pid)))
+    let told = table.get(sighting.id).and_then(|entry| entry.owner());
+    told.or_else(|| sighting.holders.first().map(|pid| process(*pid, table)))
+}
+
+/// A process, with its name if it is still there: the table knows those that have sockets.
+pub fn process(pid: u32, table: &SocketTable) -> Arc<Process> {
+    table.process(pid).unwrap_or_else(|| {
+        Arc::new(Process {
+            comm: read_comm(pid),
+            ..Process::new(pid)
+        })
+    })
 }
 
 fn shared(sightings: &[Sighting]) -> Shared {
     let mut shared = Shared::new();
     for sighting in sightings {
-        let pid = sighting.holders.first().copied().unwrap_or_default();
-        *shared
-            .entry((sighting.netns, pid, sighting.local.port))
-            .or_default() += 1;
+        if let Some(place) = place(sighting) {
+            *shared.entry(place).or_default() += 1;
+        }
     }
     shared
 }
 
-fn key(sighting: &Sighting, owner: Option<&Process>, shared: &Shared) -> Key {
+fn place(sighting: &Sighting) -> Option<(u32, u32, Protocol, u16)> {
     let pid = sighting.holders.first().copied().unwrap_or_default();
-    let port = sighting.local.port;
-    let several = port.is_some()
-        && shared
-            .get(&(sighting.netns, pid, port))
-            .is_some_and(|count| *count > 1);
+    Some((sighting.netns, pid, sighting.proto, sighting.local.port?))
+}
+
+fn key(sighting: &Sighting, owner: Option<&Process>, shared: &Shared, table: &SocketTable) -> Key {
+    let several = place(sighting)
+        .and_then(|place| shared.get(&place))
+        .is_some_and(|count| *count > 1);
+    // Who was seen to connect is a client, whatever port the kernel chose for it.
+    let seen = table.get(sighting.id).map(|entry| entry.role());
     // That several share a port says which side they are; its size says nothing.
     let role = match sighting.role {
+        Role::Unknown if seen == Some(Role::Client) => Role::Client,
         Role::Unknown if several => Role::Server,
         role => role,
     };
-    let served = matches!(role, Role::Server | Role::Listener);
-    Key {
-        netns: sighting.netns,
-        pid: owner.map_or(0, |owner| owner.pid),
-        proto: sighting.proto,
-        role,
-        remote: if served {
-            Endpoint::default()
-        } else {
-            sighting.remote
-        },
-        lport: sighting.local.port.filter(|_| served),
-    }
+    let pid = owner.map_or(0, |owner| owner.pid);
+    let ends = (sighting.local, sighting.remote);
+    Key::new(sighting.netns, pid, sighting.proto, role, ends)
 }
 
 fn member(sighting: &Sighting, what: What, table: &SocketTable) -> Member {
-    let entry = table.get(sighting.cookie);
+    let entry = table.get(sighting.id);
     let now_ns = sighting.since_ns.max(sighting.born_ns);
     let times = entry.map(|entry| (entry.born_ns(), entry.state_since_ns()));
     let (born_ns, since_ns) = times.unwrap_or_default();
     Member {
-        cookie: sighting.cookie,
+        cookie: sighting.id,
         what,
         born_ns: born_ns.unwrap_or(sighting.born_ns).min(now_ns),
         since_ns: since_ns.unwrap_or(sighting.since_ns),
@@ -154,10 +168,11 @@ fn member(sighting: &Sighting, what: What, table: &SocketTable) -> Member {
     }
 }
 
-fn listener(sighting: &Sighting, table: &SocketTable) -> Listener {
-    let accepts = table.accepts(sighting.cookie);
+fn listener(sighting: &Sighting, table: &SocketTable, accepts: bool) -> Listener {
+    let told = accepts && sighting.proto != Protocol::Unix;
+    let accepts = table.accepts(sighting.id);
     Listener {
-        cookie: sighting.cookie,
+        cookie: sighting.id,
         netns: sighting.netns,
         proto: sighting.proto,
         local: sighting.local,
@@ -165,14 +180,14 @@ fn listener(sighting: &Sighting, table: &SocketTable) -> Listener {
         holders: sighting
             .holders
             .iter()
-            .filter_map(|pid| table.process(*pid))
+            .map(|pid| process(*pid, table))
             .collect(),
         queue: Filled {
             used: u64::from(sighting.recv_queue),
             limit: u64::from(sighting.send_queue),
         },
         drops: sighting.drops.map(u64::from),
-        accepted: accepts.map(|accepts| accepts.count),
+        accepted: told.then(|| accepts.map_or(0, |accepts| accepts.count)),
         acceptors: accepts.map_or_else(Vec::new, |accepts| accepts.pids.to_vec()),
         in_ephemeral_range: false,
     }

@@ -9,6 +9,10 @@ use super::{
     settings,
 };
 
+/// The kernel's clock for what was sent is a jiffy of up to 10 ms, told in milliseconds: what was sent
+/// just before the peer closed may seem to be sent after it.
+const CLOCK_NS: u64 = 20_000_000;
+
 pub(super) struct CloseWait {
     settings: settings::CloseWait,
     growth: Growth,
@@ -33,7 +37,8 @@ impl CloseWait {
     /// A peer may close its half and still listen: as long as something is sent to it, all is well.
     fn counts(settings: &settings::CloseWait, now: u64, member: &Member) -> bool {
         let sends = member.sent_ns.is_some_and(|sent| {
-            sent > member.since_ns && now.saturating_sub(sent) < settings.sending.ns()
+            sent > member.since_ns.saturating_add(CLOCK_NS)
+                && now.saturating_sub(sent) < settings.sending.ns()
         });
         member.what == What::Held(TcpState::CloseWait) && !sends
     }
@@ -167,6 +172,22 @@ mod tests {
             ])]
         });
         assert_eq!(told, []);
+    }
+
+    #[test]
+    fn what_was_sent_just_before_is_no_sign_of_life() {
+        let settings = settings::CloseWait::default();
+        let sent = |sent_ns| Member {
+            sent_ns: Some(sent_ns),
+            ..member(SECOND)
+        };
+        let now = 2 * SECOND;
+        assert!(CloseWait::counts(&settings, now, &sent(SECOND + 4_000_000)));
+        assert!(!CloseWait::counts(
+            &settings,
+            now,
+            &sent(SECOND + 40_000_000)
+        ));
     }
 
     #[test]

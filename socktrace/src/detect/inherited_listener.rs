@@ -2,10 +2,13 @@
 //! `listen()` has let go. The port stays busy: the server cannot be started again, and whoever
 //! connects waits for nobody.
 
+use std::sync::Arc;
+
 use super::{
     Detector, Evidence, Finding, Kind, Listener, Severity, Subject, World, history::Histories,
     settings::InheritedListener as Settings,
 };
+use crate::process::Process;
 
 pub(super) struct InheritedListener {
     settings: Settings,
@@ -31,6 +34,12 @@ impl InheritedListener {
             && !listener.holders.is_empty()
             && !holds(owner.pid)
             && !listener.acceptors.iter().any(|pid| holds(*pid))
+            && (listener.queue.used > 0 || Self::is_another_program(owner, &listener.holders))
+    }
+
+    /// A server that goes into the background is the same program, and may have no visitors yet.
+    fn is_another_program(owner: &Process, holders: &[Arc<Process>]) -> bool {
+        holders.iter().all(|holder| holder.comm != owner.comm)
     }
 }
 
@@ -78,13 +87,17 @@ mod tests {
     use super::{super::testing::*, *};
 
     fn told(holders: &[u32], acceptors: &[u32]) -> Vec<(u64, Severity)> {
+        waiting(1, holders, acceptors)
+    }
+
+    fn waiting(used: u64, holders: &[u32], acceptors: &[u32]) -> Vec<(u64, Severity)> {
         let mut detector = InheritedListener::new(Settings::default());
         looks(&mut detector, 3, |second| World {
             listeners: vec![Listener {
                 owner: Some(process(100)),
                 holders: holders.iter().map(|pid| process(*pid)).collect(),
                 acceptors: acceptors.to_vec(),
-                ..listener(0, 128)
+                ..listener(used, 128)
             }],
             ..world(second, Vec::new())
         })
@@ -103,5 +116,11 @@ mod tests {
         // The master holds it and never accepts; or it is gone, and the workers accept.
         assert_eq!(told(&[100, 200, 201], &[200, 201]), []);
         assert_eq!(told(&[200, 201], &[200]), []);
+    }
+
+    #[test]
+    fn a_server_that_went_into_the_background_is_not() {
+        // The same program, and nobody has come yet.
+        assert_eq!(waiting(0, &[200], &[]), []);
     }
 }

@@ -1,6 +1,6 @@
 //! The thresholds, each with why it is what it is. A section of the configuration for each kind.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -27,9 +27,12 @@ macro_rules! sections {
 }
 
 /// The thresholds of all detectors.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
+    /// How far apart looks are. Ports fill within minutes, and a look costs what a walk through all
+    /// descriptors does. Less than a second makes no difference: looks are never closer.
+    pub every: Text,
     /// `close_wait`
     pub close_wait: CloseWait,
     /// `dead_open`
@@ -60,6 +63,41 @@ pub struct Settings {
     pub file_table: FileTable,
     /// `conntrack`
     pub conntrack: Conntrack,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            every: Text(Duration::from_secs(5)),
+            close_wait: CloseWait::default(),
+            dead_open: DeadOpen::default(),
+            never_connected: NeverConnected::default(),
+            idle_growth: IdleGrowth::default(),
+            syn_sent: SynSent::default(),
+            orphan: Orphan::default(),
+            accept_queue: AcceptQueue::default(),
+            inherited_listener: InheritedListener::default(),
+            unix_half_dead: UnixHalfDead::default(),
+            pipe: Pipe::default(),
+            in_flight_fd: InFlightFd::default(),
+            time_wait: TimeWait::default(),
+            fd_limit: FdLimit::default(),
+            file_table: FileTable::default(),
+            conntrack: Conntrack::default(),
+        }
+    }
+}
+
+impl Settings {
+    /// How long it takes to see that something only accumulates: the windows, and the one that is
+    /// not over.
+    pub fn growth_takes(&self) -> Duration {
+        let windows = u32::try_from(self.close_wait.windows).unwrap_or(u32::MAX);
+        self.close_wait
+            .window
+            .0
+            .saturating_mul(windows.saturating_add(1))
+    }
 }
 
 sections! {
@@ -245,8 +283,14 @@ impl Text {
 
 impl Serialize for Text {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let duration = jiff::SignedDuration::try_from(self.0).map_err(serde::ser::Error::custom)?;
-        serializer.collect_str(&format_args!("{duration:#}"))
+        serializer.collect_str(self)
+    }
+}
+
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let duration = jiff::SignedDuration::try_from(self.0).map_err(|_| fmt::Error)?;
+        write!(f, "{duration:#}")
     }
 }
 

@@ -14,8 +14,8 @@ use crate::{
 /// A socket or pipe that a snapshot found. Times are of `CLOCK_MONOTONIC`, in nanoseconds.
 #[derive(Clone, Debug)]
 pub struct Sighting {
-    /// Its cookie.
-    pub cookie: u64,
+    /// What the table knows it by; 0 if it does not.
+    pub id: u64,
     /// Its inode; 0 without a file.
     pub inode: u32,
     /// Inode number of its network namespace.
@@ -71,7 +71,7 @@ impl Sighting {
         let mut holders: SmallVec<[u32; 2]> = row.holders.iter().map(|it| it.process.pid).collect();
         holders.dedup();
         Some(Self {
-            cookie: found.cookie,
+            id: row.identity().unwrap_or_default(),
             inode: found.inode,
             netns: found.netns,
             proto: found.protocol,

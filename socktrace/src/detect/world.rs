@@ -71,6 +71,28 @@ pub struct Key {
     pub lport: Option<u16>,
 }
 
+impl Key {
+    /// What a socket with these two ends counts among. Who did not accept it is taken for a client:
+    /// of a connection that was open first nobody says that it connected.
+    pub fn new(
+        netns: u32,
+        pid: u32,
+        proto: Protocol,
+        role: Role,
+        (local, remote): (Endpoint, Endpoint),
+    ) -> Self {
+        let served = matches!(role, Role::Server | Role::Listener);
+        Self {
+            netns,
+            pid,
+            proto,
+            role: if served { Role::Server } else { Role::Client },
+            remote: if served { Endpoint::default() } else { remote },
+            lport: local.port.filter(|_| served),
+        }
+    }
+}
+
 /// The sockets of one key.
 #[derive(Clone, Debug)]
 pub struct Group {
@@ -196,4 +218,25 @@ pub struct TimeWaited {
     pub remote: Endpoint,
     /// How many ports, of those that could be chosen.
     pub filled: Filled,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_not_known_to_have_connected_counts_among_clients() {
+        let end = |port| Endpoint {
+            address: Some([10, 0, 0, 1].into()),
+            port: Some(port),
+        };
+        let key = |role| Key::new(1, 2, Protocol::Tcp, role, (end(40000), end(5432)));
+        assert_eq!(key(Role::Unknown), key(Role::Client));
+        assert_eq!(key(Role::Client).remote, end(5432));
+        let served = key(Role::Server);
+        assert_eq!(
+            (served.remote, served.lport),
+            (Endpoint::default(), Some(40000))
+        );
+    }
 }

@@ -64,6 +64,13 @@ impl Row {
     }
 }
 
+impl Row {
+    /// What the table knows it by; `None` for what it does not follow.
+    pub fn identity(&self) -> Option<u64> {
+        identity(&self.found)
+    }
+}
+
 /// As the kernel side makes it: of an MPTCP socket, which may have the cookie of its listener, and
 /// of any but TCP that has none, the inode number.
 fn identity(found: &Found) -> Option<u64> {

@@ -16,7 +16,8 @@ impl Filled {
     #[allow(clippy::cast_precision_loss, reason = "it is a ratio")]
     pub fn ratio(self) -> f64 {
         if self.limit == 0 {
-            return 0.0;
+            // A backlog of none is full as soon as one waits.
+            return if self.used == 0 { 0.0 } else { 1.0 };
         }
         self.used as f64 / self.limit as f64
     }
@@ -66,6 +67,8 @@ impl Tables {
         Self {
             conntrack: conntrack("count")
                 .zip(conntrack("max"))
+                // None at all means as many as you like.
+                .filter(|(_, limit)| *limit != 0)
                 .map(|(used, limit)| Filled { used, limit }),
             tw_buckets: number("/proc/sys/net/ipv4/tcp_max_tw_buckets", 0),
         }

@@ -9,6 +9,7 @@ mod attribution;
 mod doctor;
 mod families;
 mod filters;
+mod findings;
 mod listed;
 mod lives;
 mod loss;
