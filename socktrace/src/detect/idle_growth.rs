@@ -122,7 +122,7 @@ impl Cohort {
             let usual = Evidence::Number(usual / 1_000_000_000);
             finding.evidence.push(("usual_seconds", usual));
         }
-        finding.advice = format!("socktrace leaks --stacks{}", finding.subject.option());
+        finding.advice = format!("socktrace sockets{}", finding.subject.option());
         finding
     }
 }

@@ -30,7 +30,7 @@ impl Detector for NeverConnected {
     fn look(&mut self, world: &World, found: &mut Vec<Finding>) {
         let counts = |member: &Member| member.what == What::Idle;
         self.0.simply(world, counts, found, |finding| {
-            format!("socktrace leaks --stacks{}", finding.subject.option())
+            format!("socktrace sockets{}", finding.subject.option())
         });
         // One that waits to be used is nobody's business.
         found.retain(|it| it.kind != Kind::NeverConnected || it.severity > Severity::Info);
