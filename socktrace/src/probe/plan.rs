@@ -25,7 +25,7 @@ pub struct Plan {
     pub remote_ports: Vec<u16>,
     /// `ONLY_IPV4` or `ONLY_IPV6`, or 0.
     pub families: u32,
-    /// Bits of the wanted protocols, see [`Protocol`](crate::endpoint::Protocol).
+    /// Bits of the wanted protocols, see [`Protocol`].
     pub protocols: u32,
     /// Size of the ring buffer in bytes: a power of two.
     pub ring_bytes: u32,
