@@ -1,9 +1,14 @@
 //! Times one part of a snapshot, for `cargo xtask bench snapshot`: the CPU time of this process
-//! and the memory that it had at most, as one line of JSON. Needs root.
+//! and the memory that it asked for at most, as one line of JSON. After the part come the network
+//! namespaces (inode numbers) to look at, else all. Needs root.
 
 #![allow(clippy::print_stdout, reason = "that is its result")]
 
-use std::{error::Error, fs};
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    error::Error,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+};
 
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
@@ -19,20 +24,26 @@ use socktrace_common::socket::TcpState;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let part = std::env::args().nth(1).unwrap_or_default();
+    let netns = std::env::args().skip(2).map(|inum| inum.parse());
+    let want = Want {
+        netns: netns.collect::<Result<_, _>>()?,
+        ..Want::default()
+    };
     let mut holders = Holders::new(&offsets::read()?);
-    let memory = resident()?;
+    let memory = ALLOCATED.load(Relaxed);
+    MOST.store(memory, Relaxed);
     let began = cpu_ms();
     let rows = match part.as_str() {
         // Everything that `socktrace sockets` knows.
         "full" => {
             let mut rows = 0;
-            each(&mut holders, &Want::default(), Ask::Names, |_| rows += 1)?;
+            each(&mut holders, &want, Ask::Names, |_| rows += 1)?;
             rows
         }
         // What a detector of leaks asks for every few seconds.
         "close_wait" => close_wait()?,
         // The daemon's: taken in by the table, which stays.
-        "table" => table(&mut holders)?,
+        "table" => table(&mut holders, &want)?,
         _ => return Err("full, close_wait or table".into()),
     };
     println!(
@@ -40,7 +51,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         json!({
             "rows": rows,
             "cpu_ms": cpu_ms() - began,
-            "bytes_at_most": high_water()?.saturating_sub(memory),
+            "bytes_at_most": MOST.load(Relaxed) - memory,
         })
     );
     Ok(())
@@ -57,11 +68,11 @@ fn close_wait() -> Result<usize, Box<dyn Error>> {
     Ok(rows)
 }
 
-fn table(holders: &mut Holders) -> Result<usize, Box<dyn Error>> {
+fn table(holders: &mut Holders, want: &Want) -> Result<usize, Box<dyn Error>> {
     let mut table = SocketTable::default();
     let mut changes = Vec::new();
     table.snapshot_begins(monotonic_ns());
-    each(holders, &Want::default(), Ask::Nothing, |row| {
+    each(holders, want, Ask::Nothing, |row| {
         if let Some(adopted) = row.adopted(monotonic_ns()) {
             table.adopt(&adopted, &mut changes);
             changes.clear();
@@ -78,19 +89,27 @@ fn cpu_ms() -> f64 {
     time.tv_sec as f64 * 1e3 + time.tv_nsec as f64 / 1e6
 }
 
-/// Memory of this process now, bytes.
-fn resident() -> Result<u64, Box<dyn Error>> {
-    status("VmRSS:")
+/// Counts what is allocated, now and at most.
+struct Counting;
+
+static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
+static MOST: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: it is the system's allocator, with two sums beside it.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let now = ALLOCATED.fetch_add(layout.size(), Relaxed) + layout.size();
+        MOST.fetch_max(now, Relaxed);
+        // SAFETY: the caller's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        ALLOCATED.fetch_sub(layout.size(), Relaxed);
+        // SAFETY: the caller's.
+        unsafe { System.dealloc(pointer, layout) }
+    }
 }
 
-/// And at most.
-fn high_water() -> Result<u64, Box<dyn Error>> {
-    status("VmHWM:")
-}
-
-fn status(key: &str) -> Result<u64, Box<dyn Error>> {
-    let text = fs::read_to_string("/proc/self/status")?;
-    let line = text.lines().find_map(|line| line.strip_prefix(key));
-    let kib = line.and_then(|line| line.split_whitespace().next());
-    Ok(kib.ok_or("no such line")?.parse::<u64>()? * 1024)
-}
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;

@@ -80,6 +80,13 @@ impl Full {
         command
     }
 
+    /// Its inode number.
+    pub(crate) fn inum(&self) -> Result<String> {
+        use std::os::unix::fs::MetadataExt as _;
+        let file = std::fs::metadata(format!("/run/netns/{}", self.name))?;
+        Ok(file.ino().to_string())
+    }
+
     fn start(&mut self, connections: usize, close_wait: usize) -> Result<()> {
         let own = std::env::current_exe()?;
         let own = own.to_str().context("a path that is no text")?;

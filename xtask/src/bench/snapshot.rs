@@ -32,8 +32,10 @@ pub(super) fn snapshot(sockets: usize, rounds: usize) -> Result<()> {
         Full::new("bench-a", sockets / 2, CLOSE_WAIT)?,
         Full::new("bench-b", sockets / 2, CLOSE_WAIT)?,
     ];
+    let inums = [spaces[0].inum()?, spaces[1].inum()?];
     let part = |name: &str| -> Result<Part> {
-        let text = output(as_root(release.join("examples/snapshot"))?.arg(name))?;
+        let mut command = as_root(release.join("examples/snapshot"))?;
+        let text = output(command.arg(name).args(&inums))?;
         serde_json::from_str(&text).with_context(|| format!("{text} is no result"))
     };
     // Every namespace by itself, as people do it with ss.
@@ -81,7 +83,10 @@ struct Figures<'a> {
 impl Figures<'_> {
     #[allow(clippy::print_stdout, reason = "that is the result")]
     fn print(&self, rounds: usize) {
-        println!("{} sockets, median of {rounds} rounds", self.listed);
+        println!(
+            "{} sockets, in their namespaces, median of {rounds} rounds",
+            self.listed
+        );
         for (what, parts) in [
             ("everything, with holders", self.full),
             ("CLOSE_WAIT only", self.close_wait),
