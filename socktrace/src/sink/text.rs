@@ -47,7 +47,7 @@ impl<W: Write> Text<W> {
         }
         writeln!(
             self.out,
-            "{:<7} {:<15} {:>4} {:<7} {:<7} {:<width$} {:<width$} DETAIL",
+            "{:<7} {:<15} {:>4} {:<7} {:<8} {:<width$} {:<width$} DETAIL",
             "PID", "COMM", "FD", "PROTO", "EVENT", "LOCAL", "REMOTE"
         )
     }
@@ -79,7 +79,7 @@ impl<W: Write> Sink for Text<W> {
         };
         writeln!(
             self.out,
-            "{:<7} {:<15} {:>4} {:<7} {style}{:<7}{style:#} {:<width$} {:<width$} {}",
+            "{:<7} {:<15} {:>4} {:<7} {style}{:<8}{style:#} {:<width$} {:<width$} {}",
             pid(change),
             comm(change),
             or_dash(change.fd),
