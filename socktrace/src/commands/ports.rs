@@ -4,12 +4,13 @@ use std::io::{self, IsTerminal as _};
 
 use super::{
     port_watch::{PortWatch, Report},
+    reports::status,
     stdout, tell,
 };
 use crate::{
-    cli::{FailOn, Ports, PortsFormat},
+    cli::{Ports, PortsFormat},
     endpoint::Family,
-    failure::{FAILURE, FINDINGS, Failure},
+    failure::{FAILURE, Failure},
     ports::Row,
     sink::ports::{write_blocking, write_json, write_table},
 };
@@ -36,14 +37,9 @@ pub(super) fn ports(args: &Ports) -> Result<u8, Failure> {
     report.notes.iter().for_each(tell);
     report.rows.retain(|row| wanted(args, row));
     sort(&mut report.rows);
-    let worst = report.rows.iter().filter_map(Row::severity).max();
     write(args, &report)?;
-    let bad = |fail_on: FailOn| worst.is_some_and(|worst| fail_on.is_met(worst.into()));
-    Ok(if args.fail_on.is_some_and(bad) {
-        FINDINGS
-    } else {
-        0
-    })
+    let severities = report.rows.iter().filter_map(Row::severity);
+    Ok(status(args.fail_on, severities.map(Into::into)))
 }
 
 fn write(args: &Ports, report: &Report) -> Result<(), Failure> {

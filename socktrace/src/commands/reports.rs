@@ -5,7 +5,7 @@ use std::io::{IsTerminal as _, Write as _};
 use super::{colored, quietly, stdout, tell, watch::watch};
 use crate::{
     cli::{Color, FailOn, Leaks, Limits, SocketsFormat},
-    detect::{Severity, Story, limits, settings::Text},
+    detect::{Severity, limits, settings::Text},
     failure::{FINDINGS, Failure},
     sink,
 };
@@ -37,7 +37,8 @@ pub(super) fn leaks(args: &Leaks, color: Color) -> Result<u8, Failure> {
             ));
         }
     }
-    Ok(status(args.watch.fail_on, &stories))
+    let severities = stories.iter().map(|story| story.finding.severity);
+    Ok(status(args.watch.fail_on, severities))
 }
 
 pub(super) fn limits_near(args: &Limits) -> Result<u8, Failure> {
@@ -55,18 +56,17 @@ pub(super) fn limits_near(args: &Limits) -> Result<u8, Failure> {
     };
     quietly(written.and_then(|()| out.flush()))?;
     let stories = watched.standing.stories();
-    let near: Vec<_> = stories
-        .into_iter()
-        .filter(|story| story.finding.severity >= Severity::Warning)
-        .collect();
-    Ok(status(args.watch.fail_on, &near))
+    let severities = stories.iter().map(|story| story.finding.severity);
+    let near = severities.filter(|severity| *severity >= Severity::Warning);
+    Ok(status(args.watch.fail_on, near))
 }
 
-fn status(fail_on: Option<FailOn>, stories: &[&Story]) -> u8 {
-    let bad = |fail_on: FailOn| {
-        let mut severities = stories.iter().map(|story| story.finding.severity);
-        severities.any(|severity| fail_on.is_met(severity))
-    };
+/// 3 if something is as bad as that.
+pub(super) fn status(
+    fail_on: Option<FailOn>,
+    mut severities: impl Iterator<Item = Severity>,
+) -> u8 {
+    let bad = |fail_on: FailOn| severities.any(|severity| fail_on.is_met(severity));
     if fail_on.is_some_and(bad) {
         FINDINGS
     } else {

@@ -1,21 +1,26 @@
 //! Looks at the world for a while: what `leaks` and `limits` have in common.
 
-use std::{cell::RefCell, fs, io, os::unix::fs::MetadataExt as _, rc::Rc, time::Duration};
+use std::{
+    cell::RefCell, fs, io, os::unix::fs::MetadataExt as _, rc::Rc, sync::Arc, time::Duration,
+};
+
+use hashbrown::HashMap;
 
 use super::{live, port_watch::PortWatch, selection, snapshots::Look};
 use crate::{
-    change::{Change, Kind, What},
+    change::{Change, What},
     cli::{Live, Run, Watch},
     clock::{Clock, monotonic_ns},
     detect::{
         Census, Descriptors, Detector, Filled, Finding, Key, Lifetimes, Sighting, Standing,
-        TimeWaited, World, all, process,
+        TimeWaited, World, all,
     },
     endpoint::Endpoint,
     failure::Failure,
     pipeline::Pipeline,
     ports,
     probe::{AttachMode, Plan},
+    process::{Process, read_comm},
     select::Select,
     settings::Configuration,
     sink::{Report, Sink},
@@ -55,6 +60,7 @@ pub(super) fn watch(args: &Watch) -> Result<Watched, Failure> {
     let configuration = Configuration::read(args.config_file.as_deref())?;
     let every = configuration.detect.every.0;
     let every = every.min(args.duration).max(AT_LEAST);
+    let netns = selection::namespaces(&args.netns)?;
     let lifetimes = Rc::new(RefCell::new(Lifetimes::default()));
     let mut watcher = Watcher {
         census: Census::default(),
@@ -63,8 +69,8 @@ pub(super) fn watch(args: &Watch) -> Result<Watched, Failure> {
         standing: Standing::new(every * HOLD),
         world: World::default(),
         machine: Machine::default(),
-        ports: PortWatch::new(selection::namespaces(&args.netns)?)?,
-        netns: selection::namespaces(&args.netns)?,
+        ports: PortWatch::new(netns.clone())?,
+        netns,
         pids: args.pids.clone(),
     };
     let clock = Clock::now();
@@ -119,12 +125,16 @@ struct Watcher {
 impl Look for Watcher {
     fn look(&mut self, sightings: &[Sighting], table: &SocketTable, accepts: bool) {
         let now = monotonic_ns();
+        let mut people = People::new(table);
+        let lifetimes = self.lifetimes.borrow();
+        let who = |pid| people.process(pid);
         let mut world = self
             .census
-            .take(now, sightings, table, &self.lifetimes.borrow(), accepts);
+            .take(now, sightings, table, &lifetimes, accepts, who);
+        drop(lifetimes);
         self.machine = Machine::read();
         (world.files, world.orphans) = (self.machine.files, self.machine.orphans);
-        world.descriptors = processes(table);
+        world.descriptors = processes(&mut people);
         inside(&mut world, table);
         // What cannot be seen is told by `ports`.
         world.ports = self
@@ -184,11 +194,38 @@ impl Watcher {
     }
 }
 
+/// Processes with their names: the table knows those that have sockets, `/proc` the others, and it
+/// is asked once in a look.
+struct People<'t> {
+    table: &'t SocketTable,
+    asked: HashMap<u32, Arc<Process>>,
+}
+
+impl<'t> People<'t> {
+    fn new(table: &'t SocketTable) -> Self {
+        Self {
+            table,
+            asked: HashMap::new(),
+        }
+    }
+
+    fn process(&mut self, pid: u32) -> Arc<Process> {
+        let ask = || {
+            Arc::new(Process {
+                comm: read_comm(pid),
+                ..Process::new(pid)
+            })
+        };
+        let known = self.table.process(pid);
+        known.unwrap_or_else(|| Arc::clone(self.asked.entry(pid).or_insert_with(ask)))
+    }
+}
+
 /// How many descriptors processes have.
-fn processes(table: &SocketTable) -> Vec<Descriptors> {
+fn processes(people: &mut People<'_>) -> Vec<Descriptors> {
     let found = descriptors().unwrap_or_default();
     let of = |(pid, filled)| Descriptors {
-        process: process(pid, table),
+        process: people.process(pid),
         filled,
     };
     found.into_iter().map(of).collect()
@@ -265,14 +302,11 @@ struct Ears {
 
 impl Sink for Ears {
     fn row(&mut self, change: &Change, _: &Clock) -> io::Result<()> {
-        if let (
-            Kind::End,
-            What::End {
-                lifetime_ns: Some(lifetime),
-                role,
-                ..
-            },
-        ) = (change.what.kind(), &change.what)
+        if let What::End {
+            lifetime_ns: Some(lifetime),
+            role,
+            ..
+        } = &change.what
         {
             let socket = &change.socket;
             let key = Key::new(

@@ -7,12 +7,7 @@ use hashbrown::HashMap;
 use super::{
     Filled, Group, InFlight, Key, Lifetimes, Listener, Member, Pipes, SeenAs, Sighting, What, World,
 };
-use crate::{
-    change::Role,
-    process::{Process, read_comm},
-    source::snapshot::Protocol,
-    table::SocketTable,
-};
+use crate::{change::Role, process::Process, source::snapshot::Protocol, table::SocketTable};
 
 /// Puts snapshots together, and remembers since when things are so that nobody announces.
 #[derive(Debug, Default)]
@@ -28,7 +23,8 @@ type Shared = HashMap<(u32, u32, Protocol, u16), usize>;
 
 impl Census {
     /// How things are at `now`, as far as a snapshot tells; the rest of the world is empty.
-    /// `accepts`: the table has been told who accepts, on every socket but Unix ones.
+    /// `accepts`: the table has been told who accepts, on every socket but Unix ones. `who`: the
+    /// process with a number.
     pub fn take(
         &mut self,
         now: u64,
@@ -36,6 +32,7 @@ impl Census {
         table: &SocketTable,
         lifetimes: &Lifetimes,
         accepts: bool,
+        mut who: impl FnMut(u32) -> Arc<Process>,
     ) -> World {
         let mut before = std::mem::take(&mut self.since);
         let mut since = |sighting: &Sighting| {
@@ -57,7 +54,7 @@ impl Census {
                 SeenAs::Socket(what) => {
                     let unknown = what == What::HalfDead || table.get(sighting.id).is_none();
                     let first_seen = unknown.then(|| since(sighting));
-                    let owner = owner(sighting, table);
+                    let owner = owner(sighting, table, &mut who);
                     let key = key(sighting, owner.as_deref(), &shared, table);
                     let group = groups.entry(key).or_insert_with(|| Group {
                         key,
@@ -73,7 +70,8 @@ impl Census {
                     group.members.push(member);
                 }
                 SeenAs::Listener => {
-                    world.listeners.push(listener(sighting, table, accepts));
+                    let listener = listener(sighting, table, accepts, &mut who);
+                    world.listeners.push(listener);
                 }
                 SeenAs::InFlight => {
                     let queue = in_flight.entry(sighting.netns).or_insert_with(|| InFlight {
@@ -87,7 +85,7 @@ impl Census {
                     let at = since(sighting);
                     for pid in &sighting.holders {
                         let pipes = pipes.entry(*pid).or_insert_with(|| Pipes {
-                            holder: process(*pid, table),
+                            holder: who(*pid),
                             one_ended_since_ns: Vec::new(),
                         });
                         pipes.one_ended_since_ns.push(at);
@@ -103,19 +101,13 @@ impl Census {
 }
 
 /// Who is taken to own it: who was seen to open it, else who holds it.
-fn owner(sighting: &Sighting, table: &SocketTable) -> Option<Arc<Process>> {
+fn owner(
+    sighting: &Sighting,
+    table: &SocketTable,
+    who: &mut impl FnMut(u32) -> Arc<Process>,
+) -> Option<Arc<Process>> {
     let told = table.get(sighting.id).and_then(|entry| entry.owner());
-    told.or_else(|| sighting.holders.first().map(|pid| process(*pid, table)))
-}
-
-/// A process, with its name if it is still there: the table knows those that have sockets.
-pub fn process(pid: u32, table: &SocketTable) -> Arc<Process> {
-    table.process(pid).unwrap_or_else(|| {
-        Arc::new(Process {
-            comm: read_comm(pid),
-            ..Process::new(pid)
-        })
-    })
+    told.or_else(|| sighting.holders.first().map(|pid| who(*pid)))
 }
 
 fn shared(sightings: &[Sighting]) -> Shared {
@@ -168,7 +160,12 @@ fn member(sighting: &Sighting, what: What, table: &SocketTable) -> Member {
     }
 }
 
-fn listener(sighting: &Sighting, table: &SocketTable, accepts: bool) -> Listener {
+fn listener(
+    sighting: &Sighting,
+    table: &SocketTable,
+    accepts: bool,
+    who: &mut impl FnMut(u32) -> Arc<Process>,
+) -> Listener {
     let told = accepts && sighting.proto != Protocol::Unix;
     let accepts = table.accepts(sighting.id);
     Listener {
@@ -176,12 +173,8 @@ fn listener(sighting: &Sighting, table: &SocketTable, accepts: bool) -> Listener
         netns: sighting.netns,
         proto: sighting.proto,
         local: sighting.local,
-        owner: owner(sighting, table),
-        holders: sighting
-            .holders
-            .iter()
-            .map(|pid| process(*pid, table))
-            .collect(),
+        owner: owner(sighting, table, who),
+        holders: sighting.holders.iter().map(|pid| who(*pid)).collect(),
         queue: Filled {
             used: u64::from(sighting.recv_queue),
             limit: u64::from(sighting.send_queue),

@@ -18,17 +18,15 @@ impl Detector for Conntrack {
 
     fn look(&mut self, world: &World, found: &mut Vec<Finding>) {
         for (netns, filled) in &world.conntrack {
-            let severity = match filled.ratio() {
-                ratio if ratio >= self.0.critical => Severity::Critical,
-                ratio if ratio >= self.0.warning => Severity::Warning,
-                _ => continue,
+            let Some(severity) = Severity::of_ratio(*filled, self.0.warning, self.0.critical)
+            else {
+                continue;
             };
             let subject = Subject {
                 netns: Some(*netns),
                 ..Subject::default()
             };
-            let mut finding = Finding::new(Kind::Conntrack, severity, subject);
-            (finding.used, finding.limit) = (Some(filled.used), Some(filled.limit));
+            let mut finding = Finding::of_limit(Kind::Conntrack, severity, subject, *filled);
             finding.advice = String::from("look at net.netfilter.nf_conntrack_max");
             found.push(finding);
         }

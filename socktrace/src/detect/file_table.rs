@@ -17,13 +17,11 @@ impl Detector for FileTable {
 
     fn look(&mut self, world: &World, found: &mut Vec<Finding>) {
         let Some(filled) = world.files else { return };
-        let severity = match filled.ratio() {
-            ratio if ratio >= self.0.critical => Severity::Critical,
-            ratio if ratio >= self.0.warning => Severity::Warning,
-            _ => return,
+        let Some(severity) = Severity::of_ratio(filled, self.0.warning, self.0.critical) else {
+            return;
         };
-        let mut finding = Finding::new(Kind::FileTable, severity, Subject::default());
-        (finding.used, finding.limit) = (Some(filled.used), Some(filled.limit));
+        let nobody = Subject::default();
+        let mut finding = Finding::of_limit(Kind::FileTable, severity, nobody, filled);
         finding.advice = String::from("socktrace limits");
         found.push(finding);
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::Filled;
 use crate::{endpoint::Endpoint, process::Process, source::snapshot::Protocol};
 
 /// Declares the kinds of finding with the words that users see, once.
@@ -82,6 +83,15 @@ pub enum Severity {
 }
 
 impl Severity {
+    /// How bad it is that something is so full: at these ratios and above.
+    pub(super) fn of_ratio(filled: Filled, warning: f64, critical: f64) -> Option<Self> {
+        match filled.ratio() {
+            ratio if ratio >= critical => Some(Self::Critical),
+            ratio if ratio >= warning => Some(Self::Warning),
+            _ => None,
+        }
+    }
+
     /// The word for it.
     pub fn word(self) -> &'static str {
         match self {
@@ -166,6 +176,15 @@ impl Finding {
             complete: true,
             evidence: Vec::new(),
             advice: String::new(),
+        }
+    }
+
+    /// One about something that fills up: what there is, and what there may be.
+    pub fn of_limit(kind: Kind, severity: Severity, subject: Subject, filled: Filled) -> Self {
+        Self {
+            used: Some(filled.used),
+            limit: Some(filled.limit),
+            ..Self::new(kind, severity, subject)
         }
     }
 

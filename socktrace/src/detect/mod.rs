@@ -37,7 +37,7 @@ mod unix_half_dead;
 mod world;
 
 pub use self::{
-    census::{Census, process},
+    census::Census,
     finding::{Evidence, Finding, Kind, Severity, Subject},
     lifetimes::Lifetimes,
     limits::{Limit, limits},

@@ -17,13 +17,11 @@ impl Orphan {
     /// Of all the machine: the limit is one for all namespaces.
     fn limit(&self, world: &World, found: &mut Vec<Finding>) {
         let Some(filled) = world.orphans else { return };
-        let severity = match filled.ratio() {
-            ratio if ratio >= self.0.critical => Severity::Critical,
-            ratio if ratio >= self.0.warning => Severity::Warning,
-            _ => return,
+        let Some(severity) = Severity::of_ratio(filled, self.0.warning, self.0.critical) else {
+            return;
         };
-        let mut finding = Finding::new(Kind::Orphan, severity, Subject::default());
-        (finding.used, finding.limit) = (Some(filled.used), Some(filled.limit));
+        let nobody = Subject::default();
+        let mut finding = Finding::of_limit(Kind::Orphan, severity, nobody, filled);
         finding.advice = String::from("socktrace sockets -t state fin-wait1");
         found.push(finding);
     }

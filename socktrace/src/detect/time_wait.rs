@@ -28,9 +28,8 @@ impl Detector for TimeWait {
                 remote: waited.remote,
                 ..Subject::default()
             };
-            let mut finding = Finding::new(Kind::TimeWait, severity, subject);
-            finding.count = Some(waited.filled.used);
-            (finding.used, finding.limit) = (Some(waited.filled.used), Some(waited.filled.limit));
+            let mut finding = Finding::of_limit(Kind::TimeWait, severity, subject, waited.filled);
+            finding.count = finding.used;
             finding.advice = String::from(
                 "keep connections open and use them again, or let the other side close first",
             );
@@ -46,8 +45,8 @@ impl Detector for TimeWait {
             };
             // Beyond it the kernel keeps none: ports are free at once, and late packets of an old
             // connection may meet a new one.
-            let mut finding = Finding::new(Kind::TimeWait, Severity::Warning, subject);
-            (finding.used, finding.limit) = (Some(filled.used), Some(filled.limit));
+            let severity = Severity::Warning;
+            let mut finding = Finding::of_limit(Kind::TimeWait, severity, subject, *filled);
             finding.advice = String::from("look at net.ipv4.tcp_max_tw_buckets");
             found.push(finding);
         }
