@@ -358,6 +358,16 @@ impl Background {
         (self.stdout(), self.stderr())
     }
 
+    /// Holds it where it is.
+    pub(crate) fn pause(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::STOP).unwrap();
+    }
+
+    /// Lets it go on.
+    pub(crate) fn resume(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::CONT).unwrap();
+    }
+
     fn interrupt(&self) {
         let pid = Pid::from_child(&self.child);
         // It may be gone already.
