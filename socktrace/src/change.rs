@@ -353,6 +353,15 @@ impl What {
         )
     }
 
+    /// Is it what makes a socket a client, a server or a listener?
+    pub fn takes_part(&self) -> bool {
+        match self {
+            Self::Connect { .. } | Self::Accept { .. } => true,
+            Self::Listen { error, .. } => error.is_none(),
+            _ => false,
+        }
+    }
+
     /// The kind of row.
     pub fn kind(&self) -> Kind {
         match self {

@@ -63,6 +63,8 @@ pub const EISCONN: i32 = 106;
 pub const EINTR: i32 = 4;
 /// The kernel's own, for a call that will be restarted after a signal.
 pub const ERESTARTSYS: i32 = 512;
+/// The local port is taken, or none is left to choose.
+pub const EADDRINUSE: i32 = 98;
 /// No local port is left, or the local address is not ours.
 pub const EADDRNOTAVAIL: i32 = 99;
 /// The peer reset the connection.

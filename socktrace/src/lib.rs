@@ -35,6 +35,8 @@ pub mod select;
 
 pub mod sink;
 
+pub mod exporter;
+
 pub mod summary;
 
 pub mod pipeline;

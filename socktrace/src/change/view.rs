@@ -28,6 +28,8 @@ pub struct View {
     pub owner: Option<Arc<Process>>,
     /// How the owner is known.
     pub ownership: Ownership,
+    /// In this row it takes its part for the first time: it connects, was accepted, listens.
+    pub takes_part: bool,
 }
 
 impl View {

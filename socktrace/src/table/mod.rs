@@ -237,13 +237,20 @@ impl SocketTable {
         fd: Option<i32>,
         what: What,
     ) -> Change {
-        let (view, owner_fd) = match self.sockets.get(info.id) {
-            Some(socket) => (socket.view(), socket.fd()),
+        let takes_part = what.takes_part();
+        let (view, owner_fd) = match self.sockets.get_mut(info.id) {
+            Some(socket) => {
+                let mut view = socket.view();
+                view.takes_part = takes_part && !socket.flags.took_part;
+                socket.flags.took_part |= takes_part;
+                (view, socket.fd())
+            }
             // Without an identity nothing is kept, and only these calls make an owner.
             None if what.makes_owner() && header.tgid != 0 => (
                 View {
                     owner: self.running(header),
                     ownership: Ownership::Exact,
+                    takes_part,
                     ..view(info)
                 },
                 None,

@@ -67,6 +67,8 @@ pub(super) struct Flags {
     /// It has an address, which its protocol never takes away: it was bound, or a snapshot has
     /// shown it.
     pub(super) settled: bool,
+    /// It has been told that it connected, was accepted or listens.
+    pub(super) took_part: bool,
 }
 
 impl Default for Socket {

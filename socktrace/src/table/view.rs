@@ -21,6 +21,7 @@ pub(super) fn view(info: &SocketInfo) -> View {
         names: None,
         owner: None,
         ownership: Ownership::Unknown,
+        takes_part: false,
     }
 }
 
