@@ -37,7 +37,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         // Everything that `socktrace sockets` knows.
         "full" => {
             let mut rows = 0;
-            each(&mut holders, &want, Ask::Names, |_| rows += 1)?;
+            let mut namespaces = Namespaces::new();
+            each(&mut holders, &mut namespaces, &want, Ask::Names, |_| {
+                rows += 1;
+            })?;
             rows
         }
         // What a detector of leaks asks for every few seconds.
@@ -72,7 +75,7 @@ fn table(holders: &mut Holders, want: &Want) -> Result<usize, Box<dyn Error>> {
     let mut table = SocketTable::default();
     let mut changes = Vec::new();
     table.snapshot_begins(monotonic_ns());
-    each(holders, want, Ask::Nothing, |row| {
+    each(holders, &mut Namespaces::new(), want, Ask::Nothing, |row| {
         if let Some(adopted) = row.adopted(monotonic_ns()) {
             table.adopt(&adopted, &mut changes);
             changes.clear();

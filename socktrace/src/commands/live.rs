@@ -89,7 +89,7 @@ pub(super) fn run(
             .transpose()?;
         pipeline.limit(live.max_sockets);
         let every = Some(live.reconcile).filter(|every| !every.is_zero());
-        let mut snapshots = Snapshots::new(&probes, &plan, every, look.is_some());
+        let mut snapshots = Snapshots::new(&probes, &plan, every, look.as_deref());
         pipeline.tells_open = plan.pids.is_some();
         if child.is_none() {
             let look = look.as_deref_mut();

@@ -4,6 +4,7 @@ mod child;
 mod doctor;
 mod generate;
 mod live;
+mod port_rows;
 mod port_watch;
 mod ports;
 mod record;
@@ -12,6 +13,7 @@ mod reports;
 mod selection;
 mod snapshots;
 mod sockets;
+mod survey;
 mod trace;
 mod watch;
 

@@ -11,14 +11,13 @@ use tokio::{
     time::sleep_until,
 };
 
+use super::port_rows::PortRows;
 use crate::{
-    ports::{Blocked, Blocking, Kind, Release, Row, Seen, Trends, blockers, blocking, rows},
+    ports::{Blocking, Row, Seen},
     probe::offsets,
     process::read_comm,
     sink::ports::Names,
-    source::snapshot::{
-        Buckets, Held, Holder, Holders, Namespaces, bound_sockets_are_listed, look_at_ports,
-    },
+    source::snapshot::{Held, Holder, Holders, Namespaces, look_at_ports},
 };
 
 /// Looks are at least this far apart, and take at most a twentieth of the time.
@@ -39,44 +38,13 @@ pub(super) struct PortWatch {
     netns: Vec<u32>,
     holders: Holders,
     namespaces: Namespaces,
-    buckets: Option<Buckets>,
-    release: Release,
-    /// The kernel lists sockets that are bound and not connected.
-    lists_bound: bool,
-    /// What is assumed or missing in every row, for people.
-    notes: Vec<String>,
-    /// Blocked ports by namespace, as of the last look.
-    before: HashMap<u32, Blocked>,
-    trends: Trends,
-    began: Instant,
+    rows: PortRows,
 }
 
 impl PortWatch {
     /// For these namespaces, or all.
     pub(super) fn new(netns: Vec<u32>) -> io::Result<Self> {
-        let mut notes = Vec::new();
         let types = offsets::read();
-        let buckets = match &types {
-            Ok(types) => Buckets::new(types).map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
-        let buckets = buckets.map_err(|error| {
-            notes.push(format!(
-                "the kernel does not say which ports are blocked ({error}): those of listeners \
-                 and of sockets that are bound and not connected are counted, those that were \
-                 bound before they were connected are not"
-            ));
-        });
-        let recover = types.as_ref().is_ok_and(|types| types.buckets_recover);
-        // It cannot be tried where no port is left; who has the later thing has this one too.
-        let lists_bound = bound_sockets_are_listed().unwrap_or(recover);
-        if !lists_bound {
-            notes.push(
-                "this kernel does not list sockets that are bound and not connected (6.8 does): \
-                 their ports are counted as left"
-                    .to_owned(),
-            );
-        }
         let mut watch = Self {
             netns,
             holders: match &types {
@@ -84,17 +52,7 @@ impl PortWatch {
                 Err(_) => Holders::from_proc(),
             },
             namespaces: Namespaces::new(),
-            buckets: buckets.ok(),
-            release: if recover {
-                Release::LastExplicit
-            } else {
-                Release::LastOwner
-            },
-            lists_bound,
-            notes,
-            before: HashMap::new(),
-            trends: Trends::default(),
-            began: Instant::now(),
+            rows: PortRows::new(types.as_ref()),
         };
         watch.walk()?;
         Ok(watch)
@@ -125,28 +83,11 @@ impl PortWatch {
 
     fn look(&mut self, notes: &mut Vec<String>) -> io::Result<Vec<Seen>> {
         let wanted = &self.netns;
-        let looks = look_at_ports(&mut self.namespaces, self.buckets.as_mut(), |netns| {
+        let buckets = self.rows.buckets.as_mut();
+        let looks = look_at_ports(&mut self.namespaces, buckets, |netns| {
             wanted.is_empty() || wanted.contains(&netns)
         })?;
-        let mut all = Vec::with_capacity(looks.len());
-        for (netns, look) in looks {
-            let seen = look.map_err(|error| error.to_string()).and_then(|look| {
-                Seen::new(look, self.before.get(&netns), self.release)
-                    .map_err(|error| format!("{} makes no sense", error.0))
-            });
-            match seen {
-                Ok(seen) => {
-                    self.before.insert(netns, seen.blocked.clone());
-                    all.push(seen);
-                }
-                Err(error) => notes.push(format!("namespace {netns} is not seen: {error}")),
-            }
-        }
-        Ok(all)
-    }
-
-    fn seconds(&self) -> f64 {
-        self.began.elapsed().as_secs_f64()
+        Ok(self.rows.seen(looks, notes))
     }
 
     /// Looks until the time is over or somebody is in a hurry.
@@ -160,13 +101,8 @@ impl PortWatch {
             let end = Instant::now() + duration;
             loop {
                 let began = Instant::now();
-                let now = self.seconds();
                 let seen = self.look(&mut Vec::new())?;
-                let rows = seen.iter().flat_map(|seen| {
-                    let pool = seen.pool();
-                    rows(seen.netns, &pool, &blockers(&pool), |_| None)
-                });
-                self.trends.see(now, &rows.collect::<Vec<_>>());
+                self.rows.rows(&seen, |_| None, false);
                 let pause = (began.elapsed() * 20).clamp(SOONEST, LATEST);
                 let next = began + pause.min(duration / 5);
                 if next >= end {
@@ -190,10 +126,9 @@ impl PortWatch {
     /// The last look, with who has what.
     pub(super) fn report(&mut self) -> io::Result<Report> {
         let (holders, unreadable) = self.walk()?;
-        let mut notes = self.notes.clone();
+        let mut notes = self.rows.notes.clone();
         let owners = unreadable.is_none();
         notes.extend(unreadable);
-        let now = self.seconds();
         let seen = self.look(&mut notes)?;
         let wanted = |netns| self.netns.is_empty() || self.netns.contains(&netns);
         let skipped = self.namespaces.skipped().iter();
@@ -203,31 +138,16 @@ impl PortWatch {
             }),
         );
         let holder = |inode| holders.get(&inode).copied();
-        let (mut all, mut why) = (Vec::new(), Vec::new());
-        for seen in &seen {
-            let pool = seen.pool();
-            let blockers = blockers(&pool);
-            let mut rows = rows(seen.netns, &pool, &blockers, holder);
-            for row in &mut rows {
-                let lists = self.lists_bound || matches!(row.kind, Kind::Udp(_));
-                row.complete = lists && owners && seen.is_complete(row.kind);
-            }
-            all.extend(rows);
-            why.extend(blocking(seen.netns, &blockers, holder));
-        }
-        self.trends.see(now, &all);
-        for row in &mut all {
-            row.eta_seconds = self.trends.eta(row);
-        }
-        let pids = all.iter().flat_map(|row| &row.owners);
+        let (rows, blocking) = self.rows.rows(&seen, holder, owners);
+        let pids = rows.iter().flat_map(|row| &row.owners);
         let pids: HashSet<_> = pids.filter_map(|owner| owner.pid).collect();
         let named = pids.into_iter();
         Ok(Report {
             names: named
                 .filter_map(|pid| Some((pid, read_comm(pid)?)))
                 .collect(),
-            rows: all,
-            blocking: why,
+            rows,
+            blocking,
             notes,
         })
     }

@@ -2,24 +2,28 @@
 
 use std::{io, sync::mpsc, thread, time::Duration};
 
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 use socktrace_common::config::{ONLY_IPV4, ONLY_IPV6};
 use tokio::{
     sync::mpsc::{UnboundedReceiver, unbounded_channel},
     time::{Instant, sleep_until},
 };
 
-use super::{selection::family, tell};
+use super::{
+    selection::family,
+    survey::{Survey, Surveyor},
+    tell,
+};
 use crate::{
     clock::monotonic_ns,
     detect,
-    inventory::{Row, Want, each},
+    inventory::{Missing, Row, Want, each},
     pipeline::Pipeline,
     probe::{Plan, Probes, attach::Status},
     process::Ask,
     source::{
         Adopted, Item,
-        snapshot::{Holders, Protocol},
+        snapshot::{Holders, Namespaces, Protocol},
     },
     table::SocketTable,
 };
@@ -59,10 +63,17 @@ pub(super) struct Taken {
     /// What was found.
     rows: Vec<Sighting>,
     /// The same for whoever looks for leaks, if anybody does.
-    sightings: Vec<detect::Sighting>,
+    seen: Option<Box<Seen>>,
     /// What could not be looked at.
-    notes: io::Result<Vec<String>>,
+    missing: io::Result<Missing>,
     took: Duration,
+}
+
+/// What whoever looks for leaks is shown.
+#[derive(Default)]
+pub(super) struct Seen {
+    pub(super) sightings: Vec<detect::Sighting>,
+    pub(super) survey: Survey,
 }
 
 /// A row of a snapshot, as much as the table takes of it.
@@ -91,9 +102,12 @@ impl Sighting {
 
 /// Whoever looks at each snapshot when it has been taken in.
 pub(super) trait Look {
+    /// Ports and limits of these namespaces are wanted, or of all.
+    fn netns(&self) -> &[u32];
+
     /// Looks at it, and at what the table has made of it.
     /// `accepts`: it has been told who accepts since the run began.
-    fn look(&mut self, sightings: &[detect::Sighting], table: &SocketTable, accepts: bool);
+    fn look(&mut self, seen: Seen, table: &SocketTable, accepts: bool);
 }
 
 /// What to do next.
@@ -105,14 +119,15 @@ pub(super) enum Step {
 }
 
 impl Snapshots {
-    /// For a run that follows `plan`; `every` so often after the first. `looking`: somebody looks for
-    /// leaks.
+    /// For a run that follows `plan`; `every` so often after the first. `look`: who looks for leaks.
     pub(super) fn new(
         probes: &Probes,
         plan: &Plan,
         every: Option<Duration>,
-        looking: bool,
+        look: Option<&(dyn Look + '_)>,
     ) -> Self {
+        let looking = look.is_some();
+        let mut surveyor = look.map(|it| Surveyor::new(&probes.types, it.netns().to_vec()));
         let want = Want {
             protocols: if looking {
                 OF_LEAKS.to_vec()
@@ -136,18 +151,29 @@ impl Snapshots {
         thread::spawn(move || {
             while asked.recv().is_ok() {
                 let began = Instant::now();
-                let (mut rows, mut sightings) = (Vec::new(), Vec::new());
+                // They are closed again at once: what is open keeps a namespace alive.
+                let mut namespaces = Namespaces::new();
+                let mut rows = Vec::new();
+                let mut seen = looking.then(Box::<Seen>::default);
+                let mut owners = HashMap::new();
                 // Whoever is new is looked up when it is taken in.
-                let notes = each(&mut holders, &want, Ask::Nothing, |row| {
+                let missing = each(&mut holders, &mut namespaces, &want, Ask::Nothing, |row| {
                     rows.extend(Sighting::new(&row));
-                    if looking {
-                        sightings.extend(detect::Sighting::of(&row, monotonic_ns()));
+                    if let Some(seen) = &mut seen {
+                        owners.extend(row.owner.as_ref().map(|it| (row.found.inode, it.pid)));
+                        let now = monotonic_ns();
+                        seen.sightings.extend(detect::Sighting::of(&row, now));
                     }
                 });
+                let ends = (&mut surveyor, &mut seen, &missing);
+                if let (Some(surveyor), Some(seen), Ok(missing)) = ends {
+                    let whole = missing.unreadable == 0;
+                    seen.survey = surveyor.survey(&mut namespaces, &owners, whole);
+                }
                 let snapshot = Taken {
                     rows,
-                    sightings,
-                    notes,
+                    seen,
+                    missing,
                     took: began.elapsed(),
                 };
                 if taken.send(snapshot).is_err() {
@@ -216,8 +242,8 @@ impl Snapshots {
         let now = Instant::now();
         self.not_before = now + (taken.took * SHARE).max(REPAIR_AFTER);
         self.due = self.every.map(|every| self.not_before.max(now + every));
-        let notes = match taken.notes {
-            Ok(notes) => notes,
+        let notes = match taken.missing {
+            Ok(missing) => missing.notes,
             Err(error) => {
                 tell(format_args!("what is open is not known: {error}"));
                 return pipeline.take(&Item::SnapshotEnds { whole: false });
@@ -247,11 +273,11 @@ impl Snapshots {
         }
         let whole = notes.is_empty();
         pipeline.take(&Item::SnapshotEnds { whole })?;
-        if let Some(look) = look {
+        if let (Some(look), Some(seen)) = (look, taken.seen) {
             let accepts = probes.hooks.iter().any(|(hook, status)| {
                 hook.name == "sys_exit_accept4" && *status == Status::Attached
             });
-            look.look(&taken.sightings, pipeline.table(), accepts);
+            look.look(*seen, pipeline.table(), accepts);
         }
         Ok(())
     }

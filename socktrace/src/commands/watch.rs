@@ -6,14 +6,18 @@ use std::{
 
 use hashbrown::HashMap;
 
-use super::{live, port_watch::PortWatch, selection, snapshots::Look};
+use super::{
+    live, selection,
+    snapshots::{Look, Seen},
+    survey::Place,
+};
 use crate::{
     change::{Change, What},
     cli::{Live, Run, Watch},
     clock::{Clock, monotonic_ns},
     detect::{
-        Census, Descriptors, Detector, Filled, Finding, Key, Lifetimes, Sighting, Standing,
-        TimeWaited, World, all,
+        self, Census, Descriptors, Detector, Filled, Finding, Key, Lifetimes, Standing, TimeWaited,
+        World, all,
     },
     endpoint::Endpoint,
     failure::Failure,
@@ -24,10 +28,7 @@ use crate::{
     select::Select,
     settings::Configuration,
     sink::{Report, Sink},
-    source::{
-        machine::{Machine, Tables, descriptors},
-        snapshot::{Namespaces, Protocol},
-    },
+    source::{machine::Machine, snapshot::Protocol},
     table::{MOST_SOCKETS, SocketTable},
 };
 
@@ -61,18 +62,8 @@ pub(super) fn watch(args: &Watch) -> Result<Watched, Failure> {
     let every = configuration.detect.every.0;
     let every = every.min(args.duration).max(AT_LEAST);
     let netns = selection::namespaces(&args.netns)?;
-    let lifetimes = Rc::new(RefCell::new(Lifetimes::default()));
-    let mut watcher = Watcher {
-        census: Census::default(),
-        lifetimes: Rc::clone(&lifetimes),
-        detectors: all(&configuration.detect),
-        standing: Standing::new(every * HOLD),
-        world: World::default(),
-        machine: Machine::default(),
-        ports: PortWatch::new(netns.clone())?,
-        netns,
-        pids: args.pids.clone(),
-    };
+    let mut watcher = Watcher::new(&configuration.detect, every, netns, args.pids.clone());
+    let ears = watcher.ears();
     let clock = Clock::now();
     let live = Live {
         duration: Some(args.duration),
@@ -84,7 +75,6 @@ pub(super) fn watch(args: &Watch) -> Result<Watched, Failure> {
     };
     let plan = Plan::everything(&FOLLOWED, live.ring_size * 1024);
     let pipeline = |clock: Clock| {
-        let ears = Box::new(Ears { lifetimes });
         Ok(Pipeline::new(
             Select::default(),
             Report::Trace,
@@ -110,37 +100,44 @@ pub(super) fn watch(args: &Watch) -> Result<Watched, Failure> {
 }
 
 /// Looks whenever a snapshot has been taken in.
-struct Watcher {
+pub(super) struct Watcher {
     census: Census,
     lifetimes: Rc<RefCell<Lifetimes>>,
     detectors: Vec<Box<dyn Detector>>,
     standing: Standing,
     world: World,
     machine: Machine,
-    ports: PortWatch,
     netns: Vec<u32>,
     pids: Vec<u32>,
 }
 
 impl Look for Watcher {
-    fn look(&mut self, sightings: &[Sighting], table: &SocketTable, accepts: bool) {
+    fn netns(&self) -> &[u32] {
+        &self.netns
+    }
+
+    fn look(&mut self, seen: Seen, table: &SocketTable, accepts: bool) {
         let now = monotonic_ns();
         let mut people = People::new(table);
         let lifetimes = self.lifetimes.borrow();
         let who = |pid| people.process(pid);
+        let sightings = &seen.sightings;
         let mut world = self
             .census
             .take(now, sightings, table, &lifetimes, accepts, who);
         drop(lifetimes);
-        self.machine = Machine::read();
+        let survey = seen.survey;
+        self.machine = survey.machine;
         (world.files, world.orphans) = (self.machine.files, self.machine.orphans);
-        world.descriptors = processes(&mut people);
-        inside(&mut world, table);
-        // What cannot be seen is told by `ports`.
-        world.ports = self
-            .ports
-            .report()
-            .map_or_else(|_| Vec::new(), |it| it.rows);
+        let of = |(pid, filled)| Descriptors {
+            process: people.process(pid),
+            filled,
+        };
+        world.descriptors = survey.descriptors.into_iter().map(of).collect();
+        for place in survey.places {
+            inside(&mut world, table, place);
+        }
+        world.ports = survey.ports;
         self.describe(&mut world);
         let mut found: Vec<Finding> = Vec::new();
         for detector in &mut self.detectors {
@@ -153,6 +150,32 @@ impl Look for Watcher {
 }
 
 impl Watcher {
+    /// Looks about `every` so often, at these namespaces and processes, or all.
+    pub(super) fn new(
+        settings: &detect::Settings,
+        every: Duration,
+        netns: Vec<u32>,
+        pids: Vec<u32>,
+    ) -> Self {
+        Self {
+            census: Census::default(),
+            lifetimes: Rc::default(),
+            detectors: all(settings),
+            standing: Standing::new(every * HOLD),
+            world: World::default(),
+            machine: Machine::default(),
+            netns,
+            pids,
+        }
+    }
+
+    /// What must hear of every change: how long sockets live is known from their ends.
+    pub(super) fn ears(&self) -> Box<dyn Sink> {
+        Box::new(Ears {
+            lifetimes: Rc::clone(&self.lifetimes),
+        })
+    }
+
     fn wants(&self, finding: &Finding) -> bool {
         let subject = &finding.subject;
         let pid = subject.process.as_ref().map(|process| process.pid);
@@ -221,51 +244,27 @@ impl<'t> People<'t> {
     }
 }
 
-/// How many descriptors processes have.
-fn processes(people: &mut People<'_>) -> Vec<Descriptors> {
-    let found = descriptors().unwrap_or_default();
-    let of = |(pid, filled)| Descriptors {
-        process: people.process(pid),
-        filled,
-    };
-    found.into_iter().map(of).collect()
-}
-
-/// What only the namespaces themselves say.
-fn inside(world: &mut World, table: &SocketTable) {
-    let mut namespaces = Namespaces::new();
-    if namespaces.refresh([]).is_err() {
+/// What only a namespace itself says.
+fn inside(world: &mut World, table: &SocketTable, place: Place) {
+    let (netns, tables) = (place.netns, place.tables);
+    world
+        .conntrack
+        .extend(tables.conntrack.map(|it| (netns, it)));
+    if let (Some(limit), Some(population)) = (tables.tw_buckets, place.population) {
+        let used = population.time_wait;
+        world.tw_buckets.push((netns, Filled { used, limit }));
+    }
+    let Some(settings) = place.settings else {
         return;
+    };
+    for listener in world.listeners.iter_mut().filter(|it| it.netns == netns) {
+        let port = listener
+            .local
+            .port
+            .filter(|_| listener.proto != Protocol::Unix);
+        listener.in_ephemeral_range = port.is_some_and(|it| settings.eligible.contains(it));
     }
-    let read = namespaces.each_inside(
-        |_| true,
-        |namespace| {
-            let settings = namespace.sysctls().ok();
-            let settings = settings.and_then(|texts| ports::Settings::parse(&texts).ok());
-            (Tables::read(), namespace.population().ok(), settings)
-        },
-    );
-    for (netns, read) in read.unwrap_or_default() {
-        let Ok((tables, population, settings)) = read else {
-            continue;
-        };
-        world
-            .conntrack
-            .extend(tables.conntrack.map(|it| (netns, it)));
-        if let (Some(limit), Some(population)) = (tables.tw_buckets, population) {
-            let used = population.time_wait;
-            world.tw_buckets.push((netns, Filled { used, limit }));
-        }
-        let Some(settings) = settings else { continue };
-        for listener in world.listeners.iter_mut().filter(|it| it.netns == netns) {
-            let port = listener
-                .local
-                .port
-                .filter(|_| listener.proto != Protocol::Unix);
-            listener.in_ephemeral_range = port.is_some_and(|it| settings.eligible.contains(it));
-        }
-        world.time_waits.extend(time_waits(netns, table, &settings));
-    }
+    world.time_waits.extend(time_waits(netns, table, &settings));
 }
 
 /// Ports that connections keep after their end, by who closed first and where they went.

@@ -31,22 +31,37 @@ pub struct Listed {
     pub notes: Vec<String>,
 }
 
+/// What could not be looked at.
+#[derive(Debug, Default)]
+pub struct Missing {
+    /// All of it, for people.
+    pub notes: Vec<String>,
+    /// How many processes do not show their descriptors.
+    pub unreadable: usize,
+}
+
 /// Lists what is open and wanted. `types` lets the kernel list descriptors; without, `/proc` does.
 pub fn list(want: &Want, types: Option<&KernelTypes>, ask: Ask) -> io::Result<Listed> {
     let mut holders = types.map_or_else(Holders::from_proc, Holders::new);
-    let mut rows = Vec::new();
-    let notes = each(&mut holders, want, ask, |row| rows.push(row))?;
-    Ok(Listed { rows, notes })
+    let (mut namespaces, mut rows) = (Namespaces::new(), Vec::new());
+    let missing = each(&mut holders, &mut namespaces, want, ask, |row| {
+        rows.push(row);
+    })?;
+    Ok(Listed {
+        rows,
+        notes: missing.notes,
+    })
 }
 
 /// The same a row at a time, in no order, with a way to list descriptors that is used again: of
-/// many rows few are here at once. Says what is missing.
+/// many rows few are here at once. Leaves the `namespaces` open that there are. Says what is missing.
 pub fn each(
     holders: &mut Holders,
+    namespaces: &mut Namespaces,
     want: &Want,
     ask: Ask,
     mut each: impl FnMut(Row),
-) -> io::Result<Vec<String>> {
+) -> io::Result<Missing> {
     let mut each = |row: Row| {
         if want.wants(&row) {
             each(row);
@@ -62,30 +77,24 @@ pub fn each(
             walked.unreadable
         ));
     }
-    let mut namespaces = Namespaces::new();
     namespaces.refresh(held.iter().filter_map(Holder::lead))?;
-    let listeners = listeners(&mut namespaces, want);
+    let listeners = listeners(namespaces, want);
     let mut people = People::new(held, ask);
     // A dump is not taken in one moment: a socket that moves can be in it twice.
     let mut seen = HashSet::new();
     let mut nobodys = Vec::new();
-    let unsupported = dump(
-        &mut namespaces,
-        want,
-        want.tcp_states(),
-        &mut notes,
-        |found| {
-            if found.cookie != 0 && !seen.insert(found.cookie) {
-                return;
-            }
-            match Class::of(&found, people.inodes()) {
-                // Ours, to ask: it was opened after the descriptors were listed.
-                Class::NoDescriptor if asks_for_sockets(&found) => {}
-                Class::NoDescriptor => nobodys.push(found),
-                class => each(people.row(found, class.word(), &listeners)),
-            }
-        },
-    );
+    let states = want.tcp_states();
+    let unsupported = dump(namespaces, want, states, &mut notes, |found| {
+        if found.cookie != 0 && !seen.insert(found.cookie) {
+            return;
+        }
+        match Class::of(&found, people.inodes()) {
+            // Ours, to ask: it was opened after the descriptors were listed.
+            Class::NoDescriptor if asks_for_sockets(&found) => {}
+            Class::NoDescriptor => nobodys.push(found),
+            class => each(people.row(found, class.word(), &listeners)),
+        }
+    });
     drop(seen);
     for protocol in &unsupported {
         // Who asks for nothing in particular gets what there is; raw sockets have other ways.
@@ -100,7 +109,7 @@ pub fn each(
         let (inum, reason) = (skipped.inum, &skipped.reason);
         notes.push(format!("namespace {inum} is not listed: {reason}"));
     }
-    let searched = Searched::new(holders, &mut people, &mut namespaces, want, &mut nobodys)?;
+    let searched = Searched::new(holders, &mut people, namespaces, want, &mut nobodys)?;
     for found in nobodys {
         let class = match Class::of(&found, people.inodes()) {
             Class::NoDescriptor => searched.class(&found),
@@ -109,7 +118,8 @@ pub fn each(
         each(people.row(found, class.word(), &listeners));
     }
     people.each_unlisted(complete, unsupported.contains(&Protocol::Raw), each);
-    Ok(notes)
+    let unreadable = walked.unreadable;
+    Ok(Missing { notes, unreadable })
 }
 
 /// Every descriptor of a socket, and if asked of a pipe.

@@ -8,7 +8,7 @@ mod search;
 mod want;
 
 pub use self::{
-    list::{Listed, each, list},
+    list::{Listed, Missing, each, list},
     row::{Age, Holding, Row},
     want::{Expression, Want, one_of, state_name},
 };

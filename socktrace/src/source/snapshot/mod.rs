@@ -45,6 +45,6 @@ pub use self::{
     found::{Detail, Ends, Found, Memory, Protocol, State, Tcp, Timer, TimerKind, Unix, UnixName},
     holders::{Held, Holder, Holders, Open, Walked},
     netns::{Lead, Namespace, Namespaces, Population, Skipped, Sysctls},
-    netports::{PortLook, bound_sockets_are_listed, look_at_ports},
+    netports::{PortLook, bound_sockets_are_listed, look_at_ports, look_at_ports_here},
     query::{Extras, Protocols, Query, States},
 };

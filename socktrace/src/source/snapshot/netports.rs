@@ -38,13 +38,14 @@ pub fn look_at_ports(
 ) -> io::Result<Vec<(u32, io::Result<PortLook>)>> {
     let mut buffer = Buffer::default();
     let looks = namespaces.each_inside(wanted, move |namespace| {
-        look(namespace, buckets.as_deref_mut(), &mut buffer)
+        look_at_ports_here(namespace, buckets.as_deref_mut(), &mut buffer)
     })?;
     let flat = |(netns, looked): (u32, io::Result<_>)| (netns, looked.and_then(|look| look));
     Ok(looks.into_iter().map(flat).collect())
 }
 
-fn look(
+/// Looks at the namespace in which the calling thread is, as within [`Namespaces::each_inside`].
+pub fn look_at_ports_here(
     namespace: &mut Namespace,
     buckets: Option<&mut Buckets>,
     buffer: &mut Buffer,

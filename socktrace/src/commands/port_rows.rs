@@ -1,0 +1,118 @@
+//! From looks at ports to rows: what must be known of the kernel, and remembered between looks.
+
+use std::{fmt::Display, io, time::Instant};
+
+use hashbrown::HashMap;
+
+use crate::{
+    ports::{Blocked, Blocking, Release, Row, Seen, Trends, blockers, blocking, rows},
+    probe::offsets::KernelTypes,
+    source::snapshot::{Buckets, PortLook, bound_sockets_are_listed},
+};
+
+/// What stays between looks.
+pub(super) struct PortRows {
+    /// Reads which ports are blocked, where the kernel lets it.
+    pub(super) buckets: Option<Buckets>,
+    /// What is assumed in every row, for people.
+    pub(super) notes: Vec<String>,
+    release: Release,
+    /// The kernel lists sockets that are bound and not connected.
+    lists_bound: bool,
+    /// Blocked ports by namespace, as of the last look.
+    before: HashMap<u32, Blocked>,
+    trends: Trends,
+    began: Instant,
+}
+
+impl PortRows {
+    /// Finds out what this kernel says of ports.
+    pub(super) fn new<E: Display>(types: Result<&KernelTypes, &E>) -> Self {
+        let mut notes = Vec::new();
+        let buckets = match types {
+            Ok(types) => Buckets::new(types).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        let buckets = buckets.map_err(|error| {
+            notes.push(format!(
+                "the kernel does not say which ports are blocked ({error}): those of listeners \
+                 and of sockets that are bound and not connected are counted, those that were \
+                 bound before they were connected are not"
+            ));
+        });
+        let recover = types.is_ok_and(|types| types.buckets_recover);
+        // It cannot be tried where no port is left; who has the later thing has this one too.
+        let lists_bound = bound_sockets_are_listed().unwrap_or(recover);
+        if !lists_bound {
+            notes.push(
+                "this kernel does not list sockets that are bound and not connected (6.8 does): \
+                 their ports are counted as left"
+                    .to_owned(),
+            );
+        }
+        Self {
+            buckets: buckets.ok(),
+            notes,
+            release: if recover {
+                Release::LastExplicit
+            } else {
+                Release::LastOwner
+            },
+            lists_bound,
+            before: HashMap::new(),
+            trends: Trends::default(),
+            began: Instant::now(),
+        }
+    }
+
+    /// What looks brought. Notes tell of those that failed.
+    pub(super) fn seen(
+        &mut self,
+        looks: Vec<(u32, io::Result<PortLook>)>,
+        notes: &mut Vec<String>,
+    ) -> Vec<Seen> {
+        let mut all = Vec::with_capacity(looks.len());
+        for (netns, look) in looks {
+            let seen = look.map_err(|error| error.to_string()).and_then(|look| {
+                Seen::new(look, self.before.get(&netns), self.release)
+                    .map_err(|error| format!("{} makes no sense", error.0))
+            });
+            match seen {
+                Ok(seen) => {
+                    self.before.insert(netns, seen.blocked.clone());
+                    all.push(seen);
+                }
+                Err(error) => notes.push(format!("namespace {netns} is not seen: {error}")),
+            }
+        }
+        all
+    }
+
+    /// The rows, with who has what and until when there are ports, and why others are blocked.
+    /// `owners`: no process hides what it holds.
+    pub(super) fn rows(
+        &mut self,
+        seen: &[Seen],
+        holder: impl Fn(u32) -> Option<u32> + Copy,
+        owners: bool,
+    ) -> (Vec<Row>, Vec<Blocking>) {
+        let now = self.began.elapsed().as_secs_f64();
+        let (mut all, mut why) = (Vec::new(), Vec::new());
+        for seen in seen {
+            let pool = seen.pool();
+            let blockers = blockers(&pool);
+            let mut rows = rows(seen.netns, &pool, &blockers, holder);
+            for row in &mut rows {
+                let lists = self.lists_bound || matches!(row.kind, crate::ports::Kind::Udp(_));
+                row.complete = lists && owners && seen.is_complete(row.kind);
+            }
+            all.extend(rows);
+            why.extend(blocking(seen.netns, &blockers, holder));
+        }
+        self.trends.see(now, &all);
+        for row in &mut all {
+            row.eta_seconds = self.trends.eta(row);
+        }
+        (all, why)
+    }
+}

@@ -1,0 +1,102 @@
+//! What there is besides sockets for whoever looks for leaks: limits, and local ports. It is asked in
+//! the thread that takes snapshots, in the namespaces that are open there anyway.
+
+use std::io;
+
+use hashbrown::HashMap;
+
+use super::port_rows::PortRows;
+use crate::{
+    detect::Filled,
+    ports::{Row, Seen, Settings},
+    probe::offsets::KernelTypes,
+    source::{
+        machine::{Machine, Tables, descriptors},
+        snapshot::{Buffer, Namespaces, Population, look_at_ports_here},
+    },
+};
+
+/// What was found.
+#[derive(Default)]
+pub(super) struct Survey {
+    pub(super) machine: Machine,
+    /// How many descriptors processes have, by pid.
+    pub(super) descriptors: Vec<(u32, Filled)>,
+    pub(super) places: Vec<Place>,
+    pub(super) ports: Vec<Row>,
+}
+
+/// What a namespace has for itself.
+pub(super) struct Place {
+    pub(super) netns: u32,
+    pub(super) tables: Tables,
+    pub(super) population: Option<Population>,
+    /// Its settings of ports.
+    pub(super) settings: Option<Settings>,
+}
+
+/// Finds it.
+pub(super) struct Surveyor {
+    /// Only these namespaces, or all.
+    netns: Vec<u32>,
+    rows: PortRows,
+    buffer: Buffer,
+}
+
+impl Surveyor {
+    pub(super) fn new(types: &KernelTypes, netns: Vec<u32>) -> Self {
+        Self {
+            netns,
+            rows: PortRows::new::<io::Error>(Ok(types)),
+            buffer: Buffer::default(),
+        }
+    }
+
+    /// `holders`: who has an inode. `whole`: no process hides what it holds.
+    pub(super) fn survey(
+        &mut self,
+        namespaces: &mut Namespaces,
+        holders: &HashMap<u32, u32>,
+        whole: bool,
+    ) -> Survey {
+        let (netns, rows, buffer) = (&self.netns, &mut self.rows, &mut self.buffer);
+        let buckets = &mut rows.buckets;
+        let read = namespaces.each_inside(
+            |inum| netns.is_empty() || netns.contains(&inum),
+            |namespace| {
+                let population = namespace.population().ok();
+                let ports = look_at_ports_here(namespace, buckets.as_mut(), buffer);
+                (Tables::read(), population, ports)
+            },
+        );
+        let (mut places, mut looks) = (Vec::new(), Vec::new());
+        // What cannot be entered is told by `ports`.
+        for (netns, read) in read.unwrap_or_default() {
+            let Ok((tables, population, ports)) = read else {
+                continue;
+            };
+            looks.push((netns, ports));
+            places.push(Place {
+                netns,
+                tables,
+                population,
+                settings: None,
+            });
+        }
+        let seen: Vec<Seen> = self.rows.seen(looks, &mut Vec::new());
+        let holder = |inode| holders.get(&inode).copied();
+        let (ports, _) = self.rows.rows(&seen, holder, whole);
+        for seen in seen {
+            let place = places.iter_mut().find(|it| it.netns == seen.netns);
+            if let Some(place) = place {
+                place.settings = Some(seen.settings);
+            }
+        }
+        Survey {
+            machine: Machine::read(),
+            descriptors: descriptors().unwrap_or_default(),
+            places,
+            ports,
+        }
+    }
+}
