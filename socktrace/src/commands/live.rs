@@ -6,12 +6,14 @@ use aya_log::EbpfLogger;
 use socktrace_common::event::EventKind;
 use tokio::{
     signal::unix::{SignalKind, signal},
+    sync::mpsc::UnboundedReceiver,
     time::{Instant, MissedTickBehavior, interval, sleep},
 };
 
 use super::{
     child::Child,
     finish,
+    question::Question,
     snapshots::{Look, Snapshots, Step},
     tell,
 };
@@ -97,6 +99,9 @@ pub(super) fn run(
                 .first(&mut probes, &plan, &mut pipeline, look)
                 .await?;
         }
+        if let Some(look) = look.as_deref_mut() {
+            look.ready(&probes)?;
+        }
         let mut status = 0;
         let run = Listening {
             log,
@@ -106,6 +111,7 @@ pub(super) fn run(
             pipeline: &mut pipeline,
             probes: &mut probes,
             snapshots,
+            questions: look.as_deref_mut().and_then(|look| look.asks()),
             look: look.as_deref_mut(),
             quiet,
         };
@@ -131,6 +137,7 @@ struct Listening<'a, 'l> {
     probes: &'a mut Probes,
     snapshots: Snapshots,
     look: Option<&'a mut (dyn Look + 'l)>,
+    questions: Option<UnboundedReceiver<Question>>,
     quiet: bool,
 }
 
@@ -139,6 +146,7 @@ enum Woken {
     Records,
     Counters,
     Snapshot(Step),
+    Question(Question),
     Stop,
 }
 
@@ -166,6 +174,7 @@ impl Listening<'_, '_> {
                 ready = self.ring.ready() => ready.map(|()| Woken::Records)?,
                 _ = counting.tick() => Woken::Counters,
                 step = self.snapshots.next(hurry) => Woken::Snapshot(step),
+                question = next(self.questions.as_mut()) => Woken::Question(question),
                 () = &mut timeout => Woken::Stop,
                 _ = interrupt.recv() => Woken::Stop,
                 _ = terminate.recv() => Woken::Stop,
@@ -176,10 +185,20 @@ impl Listening<'_, '_> {
                 }
             };
             // A snapshot is compared with a table that knows all that was told before it.
-            let all = matches!(woken, Woken::Snapshot(_));
+            let all = matches!(woken, Woken::Snapshot(_) | Woken::Question(_));
             drain(self.ring, self.pipeline, all)?;
             match woken {
-                Woken::Counters => self.pipeline.take(&counters(self.probes))?,
+                Woken::Counters => {
+                    self.pipeline.take(&counters(self.probes))?;
+                    if let Some(look) = self.look.as_deref_mut() {
+                        look.beat(self.pipeline);
+                    }
+                }
+                Woken::Question(question) => {
+                    if let Some(look) = self.look.as_deref_mut() {
+                        look.asked(question, self.pipeline, self.probes, &self.snapshots);
+                    }
+                }
                 Woken::Snapshot(Step::Begin) => self.snapshots.begin(self.pipeline)?,
                 Woken::Snapshot(Step::Take(taken)) => {
                     let look = self.look.as_deref_mut();
@@ -222,6 +241,18 @@ fn drain(ring: &mut Ring, pipeline: &mut Pipeline, all: bool) -> io::Result<()> 
 
 fn counters(probes: &Probes) -> Item<'static> {
     Item::Counters(probes.counters().unwrap_or_default())
+}
+
+async fn next(questions: Option<&mut UnboundedReceiver<Question>>) -> Question {
+    let next = match questions {
+        Some(questions) => questions.recv().await,
+        None => None,
+    };
+    match next {
+        Some(question) => question,
+        // Nobody asks, or nobody is left to ask.
+        None => std::future::pending().await,
+    }
 }
 
 async fn wait(child: Option<&mut Child>) -> io::Result<u8> {

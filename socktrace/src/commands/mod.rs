@@ -7,6 +7,7 @@ mod live;
 mod port_rows;
 mod port_watch;
 mod ports;
+mod question;
 mod record;
 mod replay;
 mod reports;

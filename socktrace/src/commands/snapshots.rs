@@ -5,11 +5,15 @@ use std::{io, sync::mpsc, thread, time::Duration};
 use hashbrown::{HashMap, HashSet};
 use socktrace_common::config::{ONLY_IPV4, ONLY_IPV6};
 use tokio::{
-    sync::mpsc::{UnboundedReceiver, unbounded_channel},
+    sync::{
+        mpsc::{UnboundedReceiver, unbounded_channel},
+        oneshot,
+    },
     time::{Instant, sleep_until},
 };
 
 use super::{
+    question::Question,
     selection::family,
     survey::{Survey, Surveyor},
     tell,
@@ -17,7 +21,8 @@ use super::{
 use crate::{
     clock::monotonic_ns,
     detect,
-    inventory::{Missing, Row, Want, each},
+    failure::Failure,
+    inventory::{Listed, Missing, Row, Want, each},
     pipeline::Pipeline,
     probe::{Plan, Probes, attach::Status},
     process::Ask,
@@ -46,7 +51,7 @@ const OF_LEAKS: [Protocol; 7] = [
 
 /// Takes snapshots in a thread of its own: the ring must be emptied meanwhile.
 pub(super) struct Snapshots {
-    ask: mpsc::Sender<()>,
+    ask: mpsc::Sender<Job>,
     taken: UnboundedReceiver<Taken>,
     /// The first has not been taken yet.
     first: bool,
@@ -56,6 +61,22 @@ pub(super) struct Snapshots {
     not_before: Instant,
     /// When the next one is due.
     due: Option<Instant>,
+}
+
+/// What the thread is asked for.
+enum Job {
+    /// A snapshot.
+    Snapshot,
+    /// A list for somebody else; it goes to whoever asked.
+    List(Listing),
+}
+
+/// A list of what is open, for somebody who is not this run.
+pub(super) struct Listing {
+    pub(super) want: Want,
+    /// What to ask `/proc` about processes.
+    pub(super) details: Ask,
+    pub(super) reply: oneshot::Sender<io::Result<Listed>>,
 }
 
 /// A snapshot.
@@ -74,6 +95,20 @@ pub(super) struct Taken {
 pub(super) struct Seen {
     pub(super) sightings: Vec<detect::Sighting>,
     pub(super) survey: Survey,
+    /// How long it took to see it.
+    pub(super) took: Duration,
+}
+
+impl Listing {
+    fn answer(self, holders: &mut Holders, namespaces: &mut Namespaces) {
+        let mut rows = Vec::new();
+        let missing = each(holders, namespaces, &self.want, self.details, |row| {
+            rows.push(row);
+        });
+        let notes = missing.map(|missing| missing.notes);
+        // Whoever asked may have gone.
+        drop(self.reply.send(notes.map(|notes| Listed { rows, notes })));
+    }
 }
 
 /// A row of a snapshot, as much as the table takes of it.
@@ -108,6 +143,22 @@ pub(super) trait Look {
     /// Looks at it, and at what the table has made of it.
     /// `accepts`: it has been told who accepts since the run began.
     fn look(&mut self, seen: Seen, table: &SocketTable, accepts: bool);
+
+    /// Everything is attached, and what was open first is known.
+    fn ready(&mut self, _: &Probes) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    /// What others ask of the run while it lasts; taken once.
+    fn asks(&mut self) -> Option<UnboundedReceiver<Question>> {
+        None
+    }
+
+    /// Somebody asks.
+    fn asked(&mut self, _: Question, _: &mut Pipeline, _: &Probes, _: &Snapshots) {}
+
+    /// Another second has passed, and the loop is alive.
+    fn beat(&mut self, _: &mut Pipeline) {}
 }
 
 /// What to do next.
@@ -149,10 +200,14 @@ impl Snapshots {
         let (taken, receiver) = unbounded_channel();
         // Ends with the run: nobody asks any more then.
         thread::spawn(move || {
-            while asked.recv().is_ok() {
+            while let Ok(job) = asked.recv() {
                 let began = Instant::now();
                 // They are closed again at once: what is open keeps a namespace alive.
                 let mut namespaces = Namespaces::new();
+                if let Job::List(listing) = job {
+                    listing.answer(&mut holders, &mut namespaces);
+                    continue;
+                }
                 let mut rows = Vec::new();
                 let mut seen = looking.then(Box::<Seen>::default);
                 let mut owners = HashMap::new();
@@ -226,7 +281,13 @@ impl Snapshots {
     pub(super) fn begin(&mut self, pipeline: &mut Pipeline) -> io::Result<()> {
         self.due = None;
         pipeline.take(&Item::SnapshotBegins(monotonic_ns()))?;
-        self.ask.send(()).map_err(io::Error::other)
+        self.ask.send(Job::Snapshot).map_err(io::Error::other)
+    }
+
+    /// Has a list made for somebody else, by the thread that may look everywhere.
+    pub(super) fn list(&self, listing: Listing) {
+        // Without the thread there is no answer, which whoever asked notices.
+        self.ask.send(Job::List(listing)).unwrap_or_default();
     }
 
     /// Takes one in, and has the kernel side follow what is new among the followed processes'
@@ -273,7 +334,8 @@ impl Snapshots {
         }
         let whole = notes.is_empty();
         pipeline.take(&Item::SnapshotEnds { whole })?;
-        if let (Some(look), Some(seen)) = (look, taken.seen) {
+        if let (Some(look), Some(mut seen)) = (look, taken.seen) {
+            seen.took = taken.took;
             let accepts = probes.hooks.iter().any(|(hook, status)| {
                 hook.name == "sys_exit_accept4" && *status == Status::Attached
             });

@@ -7,7 +7,7 @@ use super::What;
 use crate::{
     change::Role,
     endpoint::Endpoint,
-    inventory::Row,
+    inventory::{Age, Row},
     source::snapshot::{Detail, Ends, Found, Protocol, State},
 };
 
@@ -67,6 +67,7 @@ impl Sighting {
         let found = &row.found;
         let seen_as = seen_as(row)?;
         let before = |ms: u32| now.saturating_sub(u64::from(ms) * 1_000_000);
+        let since = |age: Age| now.saturating_sub(age.ns());
         let tcp = found.tcp.filter(|_| seen_as != SeenAs::Listener);
         let mut holders: SmallVec<[u32; 2]> = row.holders.iter().map(|it| it.process.pid).collect();
         holders.dedup();
@@ -79,8 +80,8 @@ impl Sighting {
             local: found.local,
             remote: found.remote,
             seen_as,
-            born_ns: row.age().map_or(now, |age| before(age.0)),
-            since_ns: row.in_state().map_or(now, |age| before(age.0)),
+            born_ns: row.age().map_or(now, since),
+            since_ns: row.in_state().map_or(now, since),
             idle_since_ns: tcp.map(|tcp| before(tcp.last_data_sent_ms.min(tcp.last_data_recv_ms))),
             sent_ns: tcp.map(|tcp| before(tcp.last_data_sent_ms)),
             recv_queue: found.recv_queue,

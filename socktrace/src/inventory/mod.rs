@@ -9,6 +9,6 @@ mod want;
 
 pub use self::{
     list::{Listed, Missing, each, list},
-    row::{Age, Holding, Row},
+    row::{Age, Holding, Row, Told},
     want::{Expression, Want, one_of, state_name},
 };

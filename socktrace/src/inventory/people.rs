@@ -84,6 +84,7 @@ impl People {
         let holders: Vec<_> = places.map(|place| self.holding(place)).collect();
         Row {
             role: role(&found, listeners),
+            told: None,
             owner: holders.first().map(|it| Arc::clone(&it.process)),
             found,
             class,

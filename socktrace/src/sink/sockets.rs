@@ -70,7 +70,8 @@ impl<'a> Object<'a> {
         let found = &row.found;
         let owner = row.owner.as_deref();
         let known = |number: u32| (number != 0).then_some(number);
-        let seconds = |age: Option<Age>| age.map(|Age(ms)| f64::from(ms) / 1000.0);
+        #[allow(clippy::cast_precision_loss, reason = "to the millisecond")]
+        let seconds = |age: Option<Age>| age.map(|Age(ms)| ms as f64 / 1000.0);
         Self {
             cookie: (found.cookie != 0).then_some(found.cookie),
             inode: known(found.inode),
@@ -85,7 +86,7 @@ impl<'a> Object<'a> {
             peer_inode: peer(row),
             state: state(row),
             age_seconds: seconds(row.age()),
-            age_exact: false,
+            age_exact: row.told.as_ref().is_some_and(|told| told.age_is_exact),
             state_seconds: seconds(row.in_state()),
             pid: owner.map(|owner| owner.pid),
             comm: owner.and_then(|owner| Some(owner.comm.as_ref()?.text())),
@@ -98,7 +99,7 @@ impl<'a> Object<'a> {
             recv_queue: queue(row, found.recv_queue),
             send_queue: queue(row, found.send_queue),
             uid: found.uid,
-            complete: false,
+            complete: row.told.as_ref().is_some_and(|told| told.complete),
         }
     }
 }
@@ -240,8 +241,14 @@ pub fn write_table(out: &mut impl Write, rows: &[Row], wide: bool) -> io::Result
             state(row).unwrap_or("-"),
             told(queue(row, found.recv_queue)),
             told(queue(row, found.send_queue)),
-            age(row.age()),
-            age(row.in_state()),
+            age(
+                row.age(),
+                row.told.as_ref().is_some_and(|told| told.age_is_exact)
+            ),
+            age(
+                row.in_state(),
+                row.told.as_ref().is_some_and(|told| told.age_is_exact)
+            ),
             told((found.cookie != 0).then_some(found.cookie)),
             holders(row),
         )?;
@@ -249,10 +256,11 @@ pub fn write_table(out: &mut impl Write, rows: &[Row], wide: bool) -> io::Result
     Ok(())
 }
 
-/// At least this long.
-fn age(age: Option<Age>) -> String {
+/// This long, or at least this long.
+fn age(age: Option<Age>, exact: bool) -> String {
+    let least = if exact { "" } else { ">" };
     match age {
-        Some(Age(ms)) => format!(">{}", text::duration(u64::from(ms) * 1_000_000)),
+        Some(age) => format!("{least}{}", text::duration(age.ns())),
         None => "-".to_owned(),
     }
 }

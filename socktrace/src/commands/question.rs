@@ -1,0 +1,18 @@
+//! What others ask of a run while it lasts: they are on other threads, and the table is its own.
+
+use tokio::sync::oneshot;
+
+use super::snapshots::Listing;
+use crate::{exporter::Reading, inventory::Told, settings::Configuration};
+
+/// A question, with the way back.
+pub(super) enum Question {
+    /// Everything that a scrape shows.
+    Reading(oneshot::Sender<Reading>),
+    /// What is open, by a fresh look.
+    List(Listing),
+    /// What is known of the sockets with these identities; 0 is none.
+    Known(Vec<u64>, oneshot::Sender<Vec<Option<Told>>>),
+    /// Other settings from now on.
+    Configure(Box<Configuration>, oneshot::Sender<()>),
+}
