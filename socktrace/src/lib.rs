@@ -47,4 +47,6 @@ pub mod settings;
 
 pub mod cli;
 
+pub mod http;
+
 pub mod commands;

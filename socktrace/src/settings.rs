@@ -4,10 +4,10 @@ use std::{fs, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{detect, failure::Failure};
-
-/// `EX_CONFIG`: the configuration makes no sense.
-const CONFIGURATION: u8 = 78;
+use crate::{
+    detect,
+    failure::{CONFIGURATION, Failure},
+};
 
 /// What can be configured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -6,6 +6,7 @@ mod ports;
 pub mod protocol;
 mod reports;
 mod sockets;
+mod web;
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
@@ -17,6 +18,7 @@ pub use self::{
     ports::{Ports, PortsFormat},
     reports::{FailOn, Leaks, Limits, Watch},
     sockets::{Sockets, SocketsFormat},
+    web::{LISTEN, Web},
 };
 use crate::{
     change::{Kind, state_word},

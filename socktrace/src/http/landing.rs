@@ -1,0 +1,53 @@
+//! The page for people who open the address in a browser.
+
+use std::fmt::Write as _;
+
+use super::LISTS;
+
+/// What is here, as HTML.
+pub(super) fn page(telemetry_path: &str) -> String {
+    let mut links = String::new();
+    let mut link = |path: &str, text: &str| {
+        let path = escape(path);
+        writeln!(links, "<li><a href=\"{path}\">{path}</a> {text}</li>").ok();
+    };
+    link(telemetry_path, "metrics for Prometheus");
+    for list in LISTS {
+        link(&format!("/api/v1/{list}"), "JSON");
+    }
+    link("/-/healthy", "does it run?");
+    link("/-/ready", "is everything in place?");
+    let version = env!("CARGO_PKG_VERSION");
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>socktrace</title></head>\n\
+         <body>\n<h1>socktrace</h1>\n<p>Version {version}</p>\n<ul>\n{links}</ul>\n</body>\n</html>\n"
+    )
+}
+
+/// What may stand in a text or an attribute.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_cannot_end_its_attribute() {
+        let page = page("/\"><script>");
+        assert!(!page.contains("<script>"), "{page}");
+        assert!(page.contains("href=\"/&quot;&gt;&lt;script&gt;\""), "{page}");
+    }
+}
