@@ -152,6 +152,16 @@ impl Pipeline {
         &self.table
     }
 
+    /// Records that made no sense.
+    pub fn undecodable(&self) -> u64 {
+        self.undecodable
+    }
+
+    /// What the records add up to, for whoever remembers more than they tell.
+    pub fn table_mut(&mut self) -> &mut SocketTable {
+        &mut self.table
+    }
+
     /// A table of at most so many sockets, instead of the one that there is.
     pub fn limit(&mut self, most: usize) {
         self.table = SocketTable::new(most);

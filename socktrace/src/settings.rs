@@ -5,16 +5,41 @@ use std::{fs, path::Path};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    detect,
+    detect, exporter,
     failure::{CONFIGURATION, Failure},
+    table::MOST_SOCKETS,
 };
 
 /// What can be configured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Configuration {
+    /// How much the daemon takes.
+    pub daemon: Daemon,
+    /// What its metrics show.
+    pub metrics: exporter::Settings,
     /// When something is a finding: a section for each kind.
     pub detect: detect::Settings,
+}
+
+/// How much the daemon takes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Daemon {
+    /// So many sockets at most are followed, about 230 bytes each. New ones are not followed when
+    /// there are more; the oldest stay, as those are the leaks.
+    pub max_sockets: usize,
+    /// Size of the ring buffer between kernel and user space, in KiB: a power of two.
+    pub ring_size: u32,
+}
+
+impl Default for Daemon {
+    fn default() -> Self {
+        Self {
+            max_sockets: MOST_SOCKETS,
+            ring_size: 8192,
+        }
+    }
 }
 
 impl Configuration {

@@ -265,3 +265,31 @@ fn the_thresholds_in_the_documents_are_the_defaults() {
     let read: Configuration = toml::from_str(&text).unwrap();
     assert_eq!(read, Configuration::default());
 }
+
+#[test]
+fn the_page_of_metrics_is_what_the_code_says() {
+    let page = socktrace::exporter::page();
+    assert!(
+        document("docs/metrics.md") == page,
+        "`cargo xtask docs` writes docs/metrics.md"
+    );
+}
+
+#[test]
+fn the_packaged_configuration_has_every_key_with_its_default() {
+    let packaged = document("packaging/socktrace.toml");
+    // As it is, it changes nothing.
+    let parsed: Configuration = toml::from_str(&packaged).unwrap();
+    assert_eq!(parsed, Configuration::default());
+    // And with every key in force neither.
+    let lines = packaged.lines().map(|line| match line.strip_prefix('#') {
+        Some(key) if !key.starts_with(' ') => key,
+        _ => line,
+    });
+    let in_force: String = lines.flat_map(|line| [line, "\n"]).collect();
+    let parsed: Configuration = toml::from_str(&in_force).expect(&in_force);
+    assert_eq!(parsed, Configuration::default());
+    let all: toml::Table = toml::from_str(&toml::to_string(&parsed).unwrap()).unwrap();
+    let told: toml::Table = toml::from_str(&in_force).unwrap();
+    assert_eq!(told, all);
+}

@@ -2,6 +2,7 @@
 
 #![allow(missing_docs, reason = "a flattened group has its help in its members")]
 
+mod daemon;
 mod ports;
 pub mod protocol;
 mod reports;
@@ -15,6 +16,7 @@ use clap_complete::Shell;
 use socktrace_common::socket::TcpState;
 
 pub use self::{
+    daemon::{Answer, Config, Daemon, SOCKET},
     ports::{Ports, PortsFormat},
     reports::{FailOn, Leaks, Limits, Watch},
     sockets::{Sockets, SocketsFormat},
@@ -84,6 +86,14 @@ pub enum Command {
     Leaks(Leaks),
     /// List every limit that applies, the nearest first
     Limits(Limits),
+    /// Watch for as long as the machine runs: for Prometheus, and to answer the other commands
+    Daemon(Daemon),
+    /// Check a configuration file, or show what it says in full
+    Config {
+        /// What to do
+        #[command(subcommand)]
+        action: Config,
+    },
     /// Say what this kernel and these privileges allow
     Doctor(Doctor),
     /// Write a completion script for a shell to standard output

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::{FailOn, duration};
+use super::{Answer, FailOn, duration};
 
 /// `ports`.
 #[derive(Debug, Args)]
@@ -35,6 +35,8 @@ pub struct Ports {
     /// Only this network namespace: its inode number, its name (`ip netns`) or a path
     #[arg(long = "netns", value_name = "NETNS", value_delimiter = ',')]
     pub netns: Vec<String>,
+    #[command(flatten)]
+    pub answer: Answer,
     /// Only so many rows, the worst (0: all); tables show 20
     #[arg(short = 'n', long, value_name = "N")]
     pub top: Option<usize>,

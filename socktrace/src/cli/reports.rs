@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 
-use super::duration;
+use super::{Answer, duration};
 use crate::detect::Severity;
 
 /// `leaks`.
@@ -48,6 +48,8 @@ pub struct Watch {
     /// Only this network namespace: its inode number, its name (`ip netns`) or a path
     #[arg(long = "netns", value_name = "NETNS", value_delimiter = ',')]
     pub netns: Vec<String>,
+    #[command(flatten)]
+    pub answer: Answer,
     /// End with status 3 if something is at least this bad
     #[arg(long, value_name = "SEVERITY", value_enum)]
     pub fail_on: Option<FailOn>,

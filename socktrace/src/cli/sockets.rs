@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
-use super::protocol;
+use super::{Answer, protocol};
 use crate::{endpoint::Protocol, sink::sockets::Key};
 
 /// `sockets`.
@@ -54,6 +54,8 @@ pub struct Sockets {
     /// Only this network namespace: its inode number, its name (`ip netns`) or a path
     #[arg(long = "netns", value_name = "NETNS", value_delimiter = ',')]
     pub netns: Vec<String>,
+    #[command(flatten)]
+    pub answer: Answer,
     /// Only these protocols; anonymous pipes are listed only where they are among them
     #[arg(
         long = "proto",

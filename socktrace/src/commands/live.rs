@@ -100,7 +100,7 @@ pub(super) fn run(
                 .await?;
         }
         if let Some(look) = look.as_deref_mut() {
-            look.ready(&probes)?;
+            look.ready(&probes, &mut pipeline)?;
         }
         let mut status = 0;
         let run = Listening {
@@ -119,6 +119,9 @@ pub(super) fn run(
             .listen(child.as_mut(), &mut status)
             .await
             .and_then(|()| pipeline.finish(probes.counters().ok().as_ref()));
+        if let Some(look) = look {
+            look.over(&pipeline);
+        }
         if quiet {
             outcome?;
             return Ok(status);

@@ -1,7 +1,11 @@
 //! One file for each command.
 
 mod child;
+mod config;
+mod daemon;
 mod doctor;
+mod elsewhere;
+mod filter;
 mod generate;
 mod live;
 mod port_rows;
@@ -32,6 +36,9 @@ use crate::{
 
 /// Runs a command; its status.
 pub fn run(cli: &Cli) -> Result<u8, Failure> {
+    if let Some(answer) = elsewhere::ask(cli) {
+        return answer;
+    }
     match &cli.command {
         Command::Trace(args) => trace::trace(args, cli.color),
         Command::Life(args) => trace::life(args, cli.color),
@@ -41,6 +48,8 @@ pub fn run(cli: &Cli) -> Result<u8, Failure> {
         Command::Ports(args) => ports::ports(args),
         Command::Leaks(args) => reports::leaks(args, cli.color),
         Command::Limits(args) => reports::limits_near(args),
+        Command::Daemon(args) => daemon::daemon(args),
+        Command::Config { action } => config::config(action),
         Command::Doctor(args) => doctor::doctor(args, cli.color),
         Command::Completions { shell } => generate::completions(*shell),
         Command::Man { directory } => generate::man(directory.as_deref()),

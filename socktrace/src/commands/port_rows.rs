@@ -2,11 +2,13 @@
 
 use std::{fmt::Display, io, time::Instant};
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use crate::{
     ports::{Blocked, Blocking, Release, Row, Seen, Trends, blockers, blocking, rows},
     probe::offsets::KernelTypes,
+    process::read_comm,
+    sink::ports::Names,
     source::snapshot::{Buckets, PortLook, bound_sockets_are_listed},
 };
 
@@ -95,7 +97,7 @@ impl PortRows {
         seen: &[Seen],
         holder: impl Fn(u32) -> Option<u32> + Copy,
         owners: bool,
-    ) -> (Vec<Row>, Vec<Blocking>) {
+    ) -> PortReport {
         let now = self.began.elapsed().as_secs_f64();
         let (mut all, mut why) = (Vec::new(), Vec::new());
         for seen in seen {
@@ -113,6 +115,44 @@ impl PortRows {
         for row in &mut all {
             row.eta_seconds = self.trends.eta(row);
         }
-        (all, why)
+        PortReport::new(all, why)
+    }
+}
+
+/// What was seen in a look.
+#[derive(Clone, Debug, Default)]
+pub(super) struct PortReport {
+    pub(super) rows: Vec<Row>,
+    pub(super) blocking: Vec<Blocking>,
+    pub(super) names: Names,
+    pub(super) notes: Vec<String>,
+}
+
+impl PortReport {
+    fn new(rows: Vec<Row>, blocking: Vec<Blocking>) -> Self {
+        let owners = rows.iter().flat_map(|row| &row.owners);
+        let pids: HashSet<_> = owners.filter_map(|owner| owner.pid).collect();
+        let named = pids.into_iter();
+        let names = named.filter_map(|pid| Some((pid, read_comm(pid)?)));
+        Self {
+            names: names.collect(),
+            rows,
+            blocking,
+            notes: Vec::new(),
+        }
+    }
+
+    pub(super) fn with(self, notes: Vec<String>) -> Self {
+        Self { notes, ..self }
+    }
+
+    /// What is of these namespaces, or all.
+    pub(super) fn of(&self, netns: &[u32]) -> Self {
+        let mut report = self.clone();
+        if !netns.is_empty() {
+            report.rows.retain(|row| netns.contains(&row.netns));
+            report.blocking.retain(|it| netns.contains(&it.netns));
+        }
+        report
     }
 }

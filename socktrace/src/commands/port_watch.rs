@@ -11,12 +11,10 @@ use tokio::{
     time::sleep_until,
 };
 
-use super::port_rows::PortRows;
+use super::port_rows::{PortReport, PortRows};
 use crate::{
-    ports::{Blocking, Row, Seen},
+    ports::Seen,
     probe::offsets,
-    process::read_comm,
-    sink::ports::Names,
     source::snapshot::{Held, Holder, Holders, Namespaces, look_at_ports},
 };
 
@@ -24,14 +22,6 @@ use crate::{
 const SOONEST: Duration = Duration::from_secs(1);
 /// And at most this far.
 const LATEST: Duration = Duration::from_secs(5);
-
-/// What was seen in a look.
-pub(super) struct Report {
-    pub(super) rows: Vec<Row>,
-    pub(super) blocking: Vec<Blocking>,
-    pub(super) names: Names,
-    pub(super) notes: Vec<String>,
-}
 
 /// Looks again and again.
 pub(super) struct PortWatch {
@@ -124,7 +114,7 @@ impl PortWatch {
     }
 
     /// The last look, with who has what.
-    pub(super) fn report(&mut self) -> io::Result<Report> {
+    pub(super) fn report(&mut self) -> io::Result<PortReport> {
         let (holders, unreadable) = self.walk()?;
         let mut notes = self.rows.notes.clone();
         let owners = unreadable.is_none();
@@ -138,17 +128,6 @@ impl PortWatch {
             }),
         );
         let holder = |inode| holders.get(&inode).copied();
-        let (rows, blocking) = self.rows.rows(&seen, holder, owners);
-        let pids = rows.iter().flat_map(|row| &row.owners);
-        let pids: HashSet<_> = pids.filter_map(|owner| owner.pid).collect();
-        let named = pids.into_iter();
-        Ok(Report {
-            names: named
-                .filter_map(|pid| Some((pid, read_comm(pid)?)))
-                .collect(),
-            rows,
-            blocking,
-            notes,
-        })
+        Ok(self.rows.rows(&seen, holder, owners).with(notes))
     }
 }

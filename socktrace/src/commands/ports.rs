@@ -1,12 +1,8 @@
 //! `ports`: which ephemeral ports are left, for how long, and who has the others.
 
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write};
 
-use super::{
-    port_watch::{PortWatch, Report},
-    reports::status,
-    stdout, tell,
-};
+use super::{port_rows::PortReport, port_watch::PortWatch, reports::status, stdout, tell};
 use crate::{
     cli::{Ports, PortsFormat},
     endpoint::Family,
@@ -33,16 +29,26 @@ pub(super) fn ports(args: &Ports) -> Result<u8, Failure> {
         }
         watch.wait(args.duration).map_err(lists)?;
     }
-    let mut report = watch.report().map_err(lists)?;
+    let report = watch.report().map_err(lists)?;
     report.notes.iter().for_each(tell);
-    report.rows.retain(|row| wanted(args, row));
-    sort(&mut report.rows);
-    write(args, &report)?;
-    let severities = report.rows.iter().filter_map(Row::severity);
-    Ok(status(args.fail_on, severities.map(Into::into)))
+    let mut out = stdout();
+    let written = write(args, report, &mut out);
+    let (status, notes) = match written.and_then(|said| out.flush().map(|()| said)) {
+        Ok(said) => said,
+        Err(error) => return super::quietly(Err(error)).map(|()| 0),
+    };
+    notes.iter().for_each(tell);
+    Ok(status)
 }
 
-fn write(args: &Ports, report: &Report) -> Result<(), Failure> {
+/// Writes what is wanted of a report; the status to exit with, and what to say to people.
+pub(super) fn write(
+    args: &Ports,
+    mut report: PortReport,
+    out: &mut impl Write,
+) -> io::Result<(u8, Vec<String>)> {
+    report.rows.retain(|row| wanted(args, row));
+    sort(&mut report.rows);
     let table = args.output == PortsFormat::Table;
     let most = match args.top {
         Some(0) => usize::MAX,
@@ -51,23 +57,26 @@ fn write(args: &Ports, report: &Report) -> Result<(), Failure> {
         None => usize::MAX,
     };
     let rows = &report.rows[..report.rows.len().min(most)];
-    let (mut out, names) = (stdout(), &report.names);
-    let written = match args.output {
-        PortsFormat::Table => write_table(&mut out, rows, names, args.wide)
-            .and_then(|()| write_blocking(&mut out, &report.blocking, names)),
-        PortsFormat::Json => write_json(&mut out, rows, names, false),
-        PortsFormat::JsonPretty => write_json(&mut out, rows, names, true),
-    };
-    super::quietly(written.and_then(|()| io::Write::flush(&mut out)))?;
+    let names = &report.names;
+    match args.output {
+        PortsFormat::Table => {
+            write_table(out, rows, names, args.wide)?;
+            write_blocking(out, &report.blocking, names)?;
+        }
+        PortsFormat::Json => write_json(out, rows, names, false)?,
+        PortsFormat::JsonPretty => write_json(out, rows, names, true)?,
+    }
+    let mut notes = Vec::new();
     if report.rows.is_empty() {
-        tell("no ephemeral port is used by what was asked for");
+        notes.push("no ephemeral port is used by what was asked for".to_owned());
     } else if table && rows.len() < report.rows.len() {
-        tell(format_args!(
+        notes.push(format!(
             "{} more rows are less bad: -n 0 shows all",
             report.rows.len() - rows.len()
         ));
     }
-    Ok(())
+    let severities = report.rows.iter().filter_map(Row::severity);
+    Ok((status(args.fail_on, severities.map(Into::into)), notes))
 }
 
 fn wanted(args: &Ports, row: &Row) -> bool {

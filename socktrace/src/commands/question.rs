@@ -2,7 +2,7 @@
 
 use tokio::sync::oneshot;
 
-use super::snapshots::Listing;
+use super::{daemon::Hook, snapshots::Listing};
 use crate::{exporter::Reading, inventory::Told, settings::Configuration};
 
 /// A question, with the way back.
@@ -13,6 +13,8 @@ pub(super) enum Question {
     List(Listing),
     /// What is known of the sockets with these identities; 0 is none.
     Known(Vec<u64>, oneshot::Sender<Vec<Option<Told>>>),
+    /// The hooks, and what they cost.
+    Hooks(oneshot::Sender<Vec<Hook>>),
     /// Other settings from now on.
     Configure(Box<Configuration>, oneshot::Sender<()>),
 }

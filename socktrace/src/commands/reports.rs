@@ -1,64 +1,122 @@
 //! `leaks` and `limits`: what a person wants to know at three in the morning.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::{
+    io::{self, IsTerminal as _, Write},
+    time::Duration,
+};
 
-use super::{colored, quietly, stdout, tell, watch::watch};
+use super::{colored, filter::Filter, quietly, stdout, tell, watch::watch};
 use crate::{
     cli::{Color, FailOn, Leaks, Limits, SocketsFormat},
-    detect::{Severity, limits, settings::Text},
+    clock::Clock,
+    detect::{Limit, Severity, Story, limits, settings::Text},
     failure::{FINDINGS, Failure},
     sink,
 };
 
 pub(super) fn leaks(args: &Leaks, color: Color) -> Result<u8, Failure> {
     let watched = watch(&args.watch)?;
-    let stories = watched.standing.stories();
-    let clock = &watched.clock;
-    let mut out = stdout();
-    let written = match args.watch.output {
-        SocketsFormat::Table => {
-            let color = colored(color, std::io::stdout().is_terminal());
-            sink::findings::write_text(&mut out, &stories, clock, color)
-        }
-        SocketsFormat::Json => sink::findings::write_json(&mut out, &stories, clock, false),
-        SocketsFormat::JsonPretty => sink::findings::write_json(&mut out, &stories, clock, true),
+    let report = Leaking {
+        stories: &watched.standing.stories(),
+        clock: &watched.clock,
+        watched: args.watch.duration,
+        growth_takes: watched.growth_takes,
+        goes_on: false,
     };
-    quietly(written.and_then(|()| out.flush()))?;
-    let seconds = args.watch.duration.as_secs();
-    if args.watch.output == SocketsFormat::Table {
-        if stories.is_empty() {
-            tell(format_args!("nothing was found in {seconds} s"));
-        }
-        if args.watch.duration < watched.growth_takes {
-            let takes = Text(watched.growth_takes);
-            tell(format_args!(
-                "whether something only accumulates is not known yet: that takes {takes} \
-                 (--duration {takes}), slow growth longer"
-            ));
+    let color = colored(color, io::stdout().is_terminal());
+    let mut out = stdout();
+    quietly(
+        report
+            .write(args, color, &mut out)
+            .and_then(|()| out.flush()),
+    )?;
+    report.notes(args).iter().for_each(tell);
+    Ok(report.status(args))
+}
+
+/// What was found, with how long it took.
+pub(super) struct Leaking<'a> {
+    pub(super) stories: &'a [&'a Story],
+    pub(super) clock: &'a Clock,
+    pub(super) watched: Duration,
+    pub(super) growth_takes: Duration,
+    /// Somebody watches on, and can be asked again.
+    pub(super) goes_on: bool,
+}
+
+impl Leaking<'_> {
+    pub(super) fn write(&self, args: &Leaks, color: bool, out: &mut impl Write) -> io::Result<()> {
+        let Self { stories, clock, .. } = *self;
+        match args.watch.output {
+            SocketsFormat::Table => sink::findings::write_text(out, stories, clock, color),
+            SocketsFormat::Json => sink::findings::write_json(out, stories, clock, false),
+            SocketsFormat::JsonPretty => sink::findings::write_json(out, stories, clock, true),
         }
     }
-    let severities = stories.iter().map(|story| story.finding.severity);
-    Ok(status(args.watch.fail_on, severities))
+
+    /// What to say about it, to people.
+    pub(super) fn notes(&self, args: &Leaks) -> Vec<String> {
+        let mut notes = Vec::new();
+        if args.watch.output != SocketsFormat::Table {
+            return notes;
+        }
+        if self.stories.is_empty() {
+            let watched = Text(Duration::from_secs(self.watched.as_secs()));
+            notes.push(format!("nothing was found in {watched}"));
+        }
+        if self.watched < self.growth_takes {
+            let takes = Text(self.growth_takes);
+            let how = if self.goes_on {
+                let watched = Text(Duration::from_secs(self.watched.as_secs()));
+                format!("the daemon has watched for {watched}")
+            } else {
+                format!("--duration {takes}")
+            };
+            notes.push(format!(
+                "whether something only accumulates is not known yet: that takes {takes} ({how}), \
+                 slow growth longer"
+            ));
+        }
+        notes
+    }
+
+    pub(super) fn status(&self, args: &Leaks) -> u8 {
+        let severities = self.stories.iter().map(|story| story.finding.severity);
+        status(args.watch.fail_on, severities)
+    }
 }
 
 pub(super) fn limits_near(args: &Limits) -> Result<u8, Failure> {
     let watched = watch(&args.watch)?;
+    let filter = Filter::new(&args.watch)?;
     let mut rows = limits(&watched.world, watched.machine.inodes);
+    rows.retain(|row| filter.wants_limit(row));
+    let mut out = stdout();
+    quietly(write_limits(args, rows, &mut out).and_then(|()| out.flush()))?;
+    let stories = watched.standing.stories().into_iter();
+    Ok(near(args, stories.map(|story| story.finding.severity)))
+}
+
+pub(super) fn write_limits(
+    args: &Limits,
+    mut rows: Vec<Limit>,
+    out: &mut impl Write,
+) -> io::Result<()> {
     // What has no limit is last, and worth a line.
     let informational = rows.pop_if(|row| row.limit.is_none());
     rows.truncate(args.count);
     rows.extend(informational);
-    let mut out = stdout();
-    let written = match args.watch.output {
-        SocketsFormat::Table => sink::limits::write_table(&mut out, &rows),
-        SocketsFormat::Json => sink::limits::write_json(&mut out, &rows, false),
-        SocketsFormat::JsonPretty => sink::limits::write_json(&mut out, &rows, true),
-    };
-    quietly(written.and_then(|()| out.flush()))?;
-    let stories = watched.standing.stories();
-    let severities = stories.iter().map(|story| story.finding.severity);
+    match args.watch.output {
+        SocketsFormat::Table => sink::limits::write_table(out, &rows),
+        SocketsFormat::Json => sink::limits::write_json(out, &rows, false),
+        SocketsFormat::JsonPretty => sink::limits::write_json(out, &rows, true),
+    }
+}
+
+/// The status for limits that are near.
+pub(super) fn near(args: &Limits, severities: impl Iterator<Item = Severity>) -> u8 {
     let near = severities.filter(|severity| *severity >= Severity::Warning);
-    Ok(status(args.watch.fail_on, near))
+    status(args.watch.fail_on, near)
 }
 
 /// 3 if something is as bad as that.

@@ -95,6 +95,8 @@ pub(super) struct Taken {
 pub(super) struct Seen {
     pub(super) sightings: Vec<detect::Sighting>,
     pub(super) survey: Survey,
+    /// What could not be looked at.
+    pub(super) notes: Vec<String>,
     /// How long it took to see it.
     pub(super) took: Duration,
 }
@@ -145,7 +147,7 @@ pub(super) trait Look {
     fn look(&mut self, seen: Seen, table: &SocketTable, accepts: bool);
 
     /// Everything is attached, and what was open first is known.
-    fn ready(&mut self, _: &Probes) -> Result<(), Failure> {
+    fn ready(&mut self, _: &Probes, _: &mut Pipeline) -> Result<(), Failure> {
         Ok(())
     }
 
@@ -156,6 +158,14 @@ pub(super) trait Look {
 
     /// Somebody asks.
     fn asked(&mut self, _: Question, _: &mut Pipeline, _: &Probes, _: &Snapshots) {}
+
+    /// What the thread that takes snapshots does first.
+    fn enter(&self) -> fn() {
+        || ()
+    }
+
+    /// The run is over, and the books are closed.
+    fn over(&mut self, _: &Pipeline) {}
 
     /// Another second has passed, and the loop is alive.
     fn beat(&mut self, _: &mut Pipeline) {}
@@ -198,8 +208,10 @@ impl Snapshots {
         let mut holders = Holders::new(&probes.types);
         let (ask, asked) = mpsc::channel();
         let (taken, receiver) = unbounded_channel();
+        let enter = look.map_or((|| ()) as fn(), Look::enter);
         // Ends with the run: nobody asks any more then.
         thread::spawn(move || {
+            enter();
             while let Ok(job) = asked.recv() {
                 let began = Instant::now();
                 // They are closed again at once: what is open keeps a namespace alive.
@@ -335,7 +347,7 @@ impl Snapshots {
         let whole = notes.is_empty();
         pipeline.take(&Item::SnapshotEnds { whole })?;
         if let (Some(look), Some(mut seen)) = (look, taken.seen) {
-            seen.took = taken.took;
+            (seen.took, seen.notes) = (taken.took, notes);
             let accepts = probes.hooks.iter().any(|(hook, status)| {
                 hook.name == "sys_exit_accept4" && *status == Status::Attached
             });

@@ -1,10 +1,12 @@
 //! `sockets`: what is open now.
 
+use std::io::{self, Write};
+
 use super::{stdout, tell};
 use crate::{
     cli::{Sockets, SocketsFormat},
     failure::{FAILURE, Failure},
-    inventory::{self, Want},
+    inventory::{self, Row, Want},
     probe::offsets,
     process::Ask,
     sink::sockets::{sort, write_json, write_table},
@@ -13,30 +15,42 @@ use crate::{
 
 pub(super) fn sockets(args: &Sockets) -> Result<u8, Failure> {
     let want = want(args)?;
-    let fields = args.fields.as_deref();
-    if fields.is_some() && args.output == SocketsFormat::Table {
-        return Err(Failure::usage("--fields picks keys of JSON: add -o json"));
-    }
-    let details = args.output != SocketsFormat::Table || !want.containers.is_empty();
     // Without them descriptors are read from /proc, which every user may for his own processes.
     let types = offsets::read().ok();
-    let ask = if details { Ask::Details } else { Ask::Names };
-    let mut listed = inventory::list(&want, types.as_ref(), ask)
+    let mut listed = inventory::list(&want, types.as_ref(), details(args, &want))
         .map_err(|error| Failure::new(FAILURE, format!("sockets cannot be listed: {error}")))?;
     listed.notes.iter().for_each(tell);
-    sort(&mut listed.rows);
     let mut out = stdout();
-    let rows = &listed.rows;
-    let written = match args.output {
-        SocketsFormat::Table => write_table(&mut out, rows, args.wide),
-        SocketsFormat::Json => write_json(&mut out, rows, fields, false),
-        SocketsFormat::JsonPretty => write_json(&mut out, rows, fields, true),
-    };
-    super::quietly(written.and_then(|()| std::io::Write::flush(&mut out)))?;
+    let written = write(args, &mut listed.rows, &mut out);
+    super::quietly(written.and_then(|()| out.flush()))?;
     Ok(0)
 }
 
-fn want(args: &Sockets) -> Result<Want, Failure> {
+/// What to ask `/proc` about processes.
+pub(super) fn details(args: &Sockets, want: &Want) -> Ask {
+    if args.output != SocketsFormat::Table || !want.containers.is_empty() {
+        Ask::Details
+    } else {
+        Ask::Names
+    }
+}
+
+/// Writes the rows, sorted.
+pub(super) fn write(args: &Sockets, rows: &mut [Row], out: &mut impl Write) -> io::Result<()> {
+    sort(rows);
+    let fields = args.fields.as_deref();
+    match args.output {
+        SocketsFormat::Table => write_table(out, rows, args.wide),
+        SocketsFormat::Json => write_json(out, rows, fields, false),
+        SocketsFormat::JsonPretty => write_json(out, rows, fields, true),
+    }
+}
+
+/// What is asked for.
+pub(super) fn want(args: &Sockets) -> Result<Want, Failure> {
+    if args.fields.is_some() && args.output == SocketsFormat::Table {
+        return Err(Failure::usage("--fields picks keys of JSON: add -o json"));
+    }
     let mut protocols = args.protos.clone();
     let letters = [
         (args.tcp, Protocol::Tcp),

@@ -5,10 +5,10 @@ use std::io;
 
 use hashbrown::HashMap;
 
-use super::port_rows::PortRows;
+use super::port_rows::{PortReport, PortRows};
 use crate::{
     detect::Filled,
-    ports::{Row, Seen, Settings},
+    ports::{Seen, Settings},
     probe::offsets::KernelTypes,
     source::{
         machine::{Machine, Tables, descriptors},
@@ -23,7 +23,7 @@ pub(super) struct Survey {
     /// How many descriptors processes have, by pid.
     pub(super) descriptors: Vec<(u32, Filled)>,
     pub(super) places: Vec<Place>,
-    pub(super) ports: Vec<Row>,
+    pub(super) ports: PortReport,
 }
 
 /// What a namespace has for itself.
@@ -83,9 +83,10 @@ impl Surveyor {
                 settings: None,
             });
         }
-        let seen: Vec<Seen> = self.rows.seen(looks, &mut Vec::new());
+        let mut notes = self.rows.notes.clone();
+        let seen: Vec<Seen> = self.rows.seen(looks, &mut notes);
         let holder = |inode| holders.get(&inode).copied();
-        let (ports, _) = self.rows.rows(&seen, holder, whole);
+        let ports = self.rows.rows(&seen, holder, whole).with(notes);
         for seen in seen {
             let place = places.iter_mut().find(|it| it.netns == seen.netns);
             if let Some(place) = place {

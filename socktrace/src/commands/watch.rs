@@ -1,13 +1,13 @@
 //! Looks at the world for a while: what `leaks` and `limits` have in common.
 
-use std::{
-    cell::RefCell, fs, io, os::unix::fs::MetadataExt as _, rc::Rc, sync::Arc, time::Duration,
-};
+use std::{cell::RefCell, io, rc::Rc, sync::Arc, time::Duration};
 
 use hashbrown::HashMap;
 
 use super::{
-    live, selection,
+    filter::Filter,
+    live,
+    port_rows::PortReport,
     snapshots::{Look, Seen},
     survey::Place,
 };
@@ -16,8 +16,8 @@ use crate::{
     cli::{Live, Run, Watch},
     clock::{Clock, monotonic_ns},
     detect::{
-        self, Census, Descriptors, Detector, Filled, Finding, Key, Lifetimes, Standing, TimeWaited,
-        World, all,
+        self, Census, Descriptors, Detector, Filled, Finding, Key, Lifetimes, Limit, Standing,
+        Story, TimeWaited, World, all, limits,
     },
     endpoint::Endpoint,
     failure::Failure,
@@ -61,8 +61,7 @@ pub(super) fn watch(args: &Watch) -> Result<Watched, Failure> {
     let configuration = Configuration::read(args.config_file.as_deref())?;
     let every = configuration.detect.every.0;
     let every = every.min(args.duration).max(AT_LEAST);
-    let netns = selection::namespaces(&args.netns)?;
-    let mut watcher = Watcher::new(&configuration.detect, every, netns, args.pids.clone());
+    let mut watcher = Watcher::new(&configuration.detect, every, Filter::new(args)?);
     let ears = watcher.ears();
     let clock = Clock::now();
     let live = Live {
@@ -86,7 +85,7 @@ pub(super) fn watch(args: &Watch) -> Result<Watched, Failure> {
         live: &live,
         run: &Run::default(),
         count: None,
-        details: false,
+        details: true,
         quiet: true,
     };
     live::run(plan, pipeline, &how, Some(&mut watcher))?;
@@ -107,13 +106,13 @@ pub(super) struct Watcher {
     standing: Standing,
     world: World,
     machine: Machine,
-    netns: Vec<u32>,
-    pids: Vec<u32>,
+    ports: PortReport,
+    filter: Filter,
 }
 
 impl Look for Watcher {
     fn netns(&self) -> &[u32] {
-        &self.netns
+        &self.filter.netns
     }
 
     fn look(&mut self, seen: Seen, table: &SocketTable, accepts: bool) {
@@ -137,13 +136,13 @@ impl Look for Watcher {
         for place in survey.places {
             inside(&mut world, table, place);
         }
-        world.ports = survey.ports;
-        self.describe(&mut world);
+        world.ports.clone_from(&survey.ports.rows);
+        self.ports = survey.ports;
         let mut found: Vec<Finding> = Vec::new();
         for detector in &mut self.detectors {
             detector.look(&world, &mut found);
         }
-        found.retain(|finding| self.wants(finding));
+        found.retain(|finding| self.filter.wants(finding));
         self.standing.take(now, found, |_, _| {});
         self.world = world;
     }
@@ -151,12 +150,7 @@ impl Look for Watcher {
 
 impl Watcher {
     /// Looks about `every` so often, at these namespaces and processes, or all.
-    pub(super) fn new(
-        settings: &detect::Settings,
-        every: Duration,
-        netns: Vec<u32>,
-        pids: Vec<u32>,
-    ) -> Self {
+    pub(super) fn new(settings: &detect::Settings, every: Duration, filter: Filter) -> Self {
         Self {
             census: Census::default(),
             lifetimes: Rc::default(),
@@ -164,8 +158,8 @@ impl Watcher {
             standing: Standing::new(every * HOLD),
             world: World::default(),
             machine: Machine::default(),
-            netns,
-            pids,
+            ports: PortReport::default(),
+            filter,
         }
     }
 
@@ -176,44 +170,38 @@ impl Watcher {
         })
     }
 
-    fn wants(&self, finding: &Finding) -> bool {
-        let subject = &finding.subject;
-        let pid = subject.process.as_ref().map(|process| process.pid);
-        (self.pids.is_empty() || pid.is_some_and(|pid| self.pids.contains(&pid)))
-            && match (subject.netns, pid) {
-                _ if self.netns.is_empty() => true,
-                (Some(netns), _) => self.netns.contains(&netns),
-                (None, Some(pid)) => self.is_inside(pid),
-                // What the whole machine lacks, each namespace lacks.
-                (None, None) => true,
+    /// Other thresholds from now on. What was seen before is remembered by those that keep theirs.
+    pub(super) fn configure(&mut self, before: &detect::Settings, after: &detect::Settings) {
+        for (known, new) in self.detectors.iter_mut().zip(all(after)) {
+            if before.differs(after, new.kind()) {
+                *known = new;
             }
+        }
     }
 
-    /// Is the process in a wanted namespace?
-    fn is_inside(&self, pid: u32) -> bool {
-        let netns = fs::metadata(format!("/proc/{pid}/ns/net"));
-        netns.is_ok_and(|netns| self.netns.iter().any(|it| u64::from(*it) == netns.ino()))
+    /// What stands, the worst first.
+    pub(super) fn stories(&self) -> Vec<&Story> {
+        self.standing.stories()
     }
 
-    /// Only what is wanted of the world's limits.
-    fn describe(&self, world: &mut World) {
-        if !self.pids.is_empty() {
-            world
-                .descriptors
-                .retain(|it| self.pids.contains(&it.process.pid));
-        }
-        if !self.netns.is_empty() {
-            world
-                .descriptors
-                .retain(|it| self.is_inside(it.process.pid));
-            world.listeners.retain(|it| self.netns.contains(&it.netns));
-            world
-                .conntrack
-                .retain(|(netns, _)| self.netns.contains(netns));
-            world
-                .tw_buckets
-                .retain(|(netns, _)| self.netns.contains(netns));
-        }
+    /// For whoever has something to remember.
+    pub(super) fn standing(&mut self) -> &mut Standing {
+        &mut self.standing
+    }
+
+    /// How things were at the last look.
+    pub(super) fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// Every limit, the nearest first.
+    pub(super) fn limits(&self) -> Vec<Limit> {
+        limits(&self.world, self.machine.inodes)
+    }
+
+    /// Ports at the last look, with names.
+    pub(super) fn take_ports(&mut self) -> PortReport {
+        std::mem::take(&mut self.ports)
     }
 }
 

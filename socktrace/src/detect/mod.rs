@@ -43,7 +43,7 @@ pub use self::{
     limits::{Limit, limits},
     settings::Settings,
     sighting::{SeenAs, Sighting},
-    standing::{News, Standing, Story},
+    standing::{News, Remembered, Standing, Story},
     world::{Descriptors, Group, InFlight, Key, Listener, Member, Pipes, TimeWaited, What, World},
 };
 

@@ -4,6 +4,8 @@ use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use super::Kind;
+
 /// Declares a section: its fields with their defaults.
 macro_rules! sections {
     ($($(#[$doc:meta])* $name:ident {
@@ -89,6 +91,29 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// Does what this kind goes by differ?
+    pub fn differs(&self, other: &Self, kind: Kind) -> bool {
+        match kind {
+            Kind::CloseWait => self.close_wait != other.close_wait,
+            Kind::DeadOpen => self.dead_open != other.dead_open,
+            Kind::NeverConnected => self.never_connected != other.never_connected,
+            Kind::IdleGrowth | Kind::UdpGrowth => self.idle_growth != other.idle_growth,
+            Kind::SynSent => self.syn_sent != other.syn_sent,
+            Kind::Orphan => self.orphan != other.orphan,
+            Kind::AcceptQueue => self.accept_queue != other.accept_queue,
+            Kind::InheritedListener => self.inherited_listener != other.inherited_listener,
+            Kind::UnixHalfDead => self.unix_half_dead != other.unix_half_dead,
+            Kind::Pipe => self.pipe != other.pipe,
+            Kind::InFlightFd => self.in_flight_fd != other.in_flight_fd,
+            Kind::TimeWait => self.time_wait != other.time_wait,
+            Kind::FdLimit => self.fd_limit != other.fd_limit,
+            Kind::FileTable => self.file_table != other.file_table,
+            Kind::Conntrack => self.conntrack != other.conntrack,
+            // The kernel's rules have no thresholds.
+            Kind::PortExhaustion | Kind::ListenerInEphemeralRange => false,
+        }
+    }
+
     /// How long it takes to see that something only accumulates: the windows, and the one that is
     /// not over.
     pub fn growth_takes(&self) -> Duration {

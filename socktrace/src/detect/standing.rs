@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Finding, Kind, Severity};
 use crate::endpoint::Endpoint;
 
@@ -47,10 +49,38 @@ impl Story {
     }
 }
 
+/// Since when there is a finding, for whoever starts again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remembered {
+    kind: String,
+    netns: Option<u32>,
+    pid: Option<u32>,
+    remote: Option<String>,
+    lport: Option<u16>,
+    since_ns: u64,
+}
+
+impl Remembered {
+    fn of(finding: &Finding, since_ns: u64) -> Self {
+        let subject = &finding.subject;
+        let remote = subject.remote;
+        Self {
+            kind: finding.kind.word().to_owned(),
+            netns: subject.netns,
+            pid: subject.process.as_ref().map(|process| process.pid),
+            remote: (remote != Endpoint::default()).then(|| format!("{remote:?}")),
+            lport: subject.lport,
+            since_ns,
+        }
+    }
+}
+
 /// What stands now.
 #[derive(Debug)]
 pub struct Standing {
     stories: Vec<Story>,
+    /// What stood before we looked; the first story about the same is its continuation.
+    remembered: Vec<Remembered>,
     /// What was not said for so long is over: what comes and goes within it is one story.
     hold: Duration,
 }
@@ -60,23 +90,48 @@ impl Standing {
     pub fn new(hold: Duration) -> Self {
         Self {
             stories: Vec::new(),
+            remembered: Vec::new(),
             hold,
         }
+    }
+
+    /// What to remember.
+    pub fn to_remember(&self) -> Vec<Remembered> {
+        let stories = self.stories.iter();
+        let stand = stories.map(|story| Remembered::of(&story.finding, story.since_ns));
+        stand.chain(self.remembered.iter().cloned()).collect()
+    }
+
+    /// What stood before we looked.
+    pub fn remember(&mut self, mut remembered: Vec<Remembered>) {
+        for story in &mut self.stories {
+            let same = |it: &Remembered| *it == Remembered::of(&story.finding, it.since_ns);
+            if let Some(place) = remembered.iter().position(same) {
+                story.since_ns = story.since_ns.min(remembered.swap_remove(place).since_ns);
+            }
+        }
+        self.remembered = remembered;
+    }
+
+    /// Since when it is so, if that is remembered.
+    fn recall(&mut self, finding: &Finding) -> Option<u64> {
+        let same = |it: &Remembered| *it == Remembered::of(finding, it.since_ns);
+        let place = self.remembered.iter().position(same)?;
+        Some(self.remembered.swap_remove(place).since_ns)
     }
 
     /// Takes in what was said in a look at `now`, and tells what is news.
     pub fn take(&mut self, now: u64, found: Vec<Finding>, mut tell: impl FnMut(News, &Story)) {
         for finding in found {
             let identity = identity(&finding);
-            let known = self
-                .stories
-                .iter_mut()
-                .find(|story| identity == self::identity(&story.finding));
-            let Some(story) = known else {
+            let mut stories = self.stories.iter();
+            let known = stories.position(|story| identity == self::identity(&story.finding));
+            let Some(place) = known else {
+                let since_ns = self.recall(&finding).unwrap_or(now);
                 let told = (finding.severity, finding.count.unwrap_or_default());
                 let story = Story {
                     finding,
-                    since_ns: now,
+                    since_ns,
                     seen_ns: now,
                     told,
                 };
@@ -84,6 +139,7 @@ impl Standing {
                 self.stories.push(story);
                 continue;
             };
+            let story = &mut self.stories[place];
             story.finding = finding;
             story.seen_ns = now;
             let (severity, count) = story.told;

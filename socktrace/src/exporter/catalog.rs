@@ -79,7 +79,7 @@ metrics! {
     PORT_FAILURES Counter "ephemeral_port_failures_total" ["call" "error" "owner"]
         "Calls that failed because no local port was left."
     OPEN_FDS Gauge "open_fds" ["owner"]
-        "Open descriptors, of whatever kind, over all processes of the owner."
+        "Open descriptors, of whatever kind, over the processes of the owner that have sockets, or use a tenth of what they may."
     FD_RATIO Gauge "fd_limit_used_ratio" ["owner"]
         "The part of its soft RLIMIT_NOFILE that the worst process of the owner uses."
     EVENTS Counter "events_total" ["event"]

@@ -10,6 +10,7 @@ mod histogram;
 mod openmetrics;
 pub mod own;
 mod owners;
+mod page;
 mod reading;
 mod settings;
 mod tally;
@@ -19,6 +20,7 @@ pub use self::{
     families::{Exporter, text},
     openmetrics::openmetrics,
     owners::{Naming, Owner, Owners},
+    page::page,
     reading::{HookRuns, Reading, Seen},
     settings::Settings,
     tally::{Adder, Tally},

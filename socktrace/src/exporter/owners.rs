@@ -86,6 +86,13 @@ impl Owners {
         owner
     }
 
+    /// Whose process it is, if somebody has asked for it before, or for another of theirs.
+    pub(super) fn known(&self, process: &Process) -> Option<Owner> {
+        self.by_process
+            .get(&(process.pid, process.start_ns))
+            .copied()
+    }
+
     fn named(&mut self, process: &Process) -> Owner {
         let asked;
         let details = if process.details == Details::default() {

@@ -16,6 +16,9 @@ use crate::{
     table::SocketTable,
 };
 
+/// Who uses so much of its descriptors is told of, with or without sockets.
+const NEAR: f64 = 0.1;
+
 /// Open sockets of an owner: of TCP by state, else by protocol.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Open {
@@ -71,7 +74,14 @@ impl Seen {
             }
         }
         for it in &world.descriptors {
-            let owner = owners.of(Some(&it.process));
+            // Most processes have nothing to do with sockets, and many are gone in a moment.
+            let near = it.filled.ratio() >= NEAR;
+            let Some(owner) = owners
+                .known(&it.process)
+                .or_else(|| near.then(|| owners.of(Some(&it.process))))
+            else {
+                continue;
+            };
             let (open, ratio) = entry(&mut seen.descriptors, owner);
             *open += it.filled.used;
             *ratio = it.filled.ratio().max(*ratio);

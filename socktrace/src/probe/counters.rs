@@ -1,6 +1,6 @@
 //! What the kernel side counted, and what the kernel skipped.
 
-use std::{fs, os::fd::AsRawFd as _};
+use std::{fs, os::fd::AsRawFd as _, time::Duration};
 
 use aya::maps::{MapError, PerCpuArray};
 use socktrace_common::{
@@ -8,7 +8,7 @@ use socktrace_common::{
     event::EventKind,
 };
 
-use super::Probes;
+use super::{Probes, catalog::Hook};
 use crate::clock::monotonic_ns;
 
 /// What the kernel side counted since it was loaded, over all CPUs.
@@ -84,6 +84,15 @@ impl Probes {
             }
         }
         Ok(sum)
+    }
+
+    /// How often the program of a hook ran and what that took of all CPUs, as far as the kernel
+    /// counts it (`kernel.bpf_stats_enabled`). Several hooks may share a program.
+    pub fn runs(&self, hook: &Hook) -> Option<(u64, Duration)> {
+        let mut programs = self.programs();
+        let (_, program) = programs.find(|(name, _)| *name == hook.program)?;
+        let info = program.info().ok()?;
+        Some((info.run_count(), info.run_time()))
     }
 
     /// The kernel's own count for each program (5.12), as `/proc/self/fdinfo` shows it.

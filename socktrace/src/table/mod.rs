@@ -11,6 +11,7 @@ mod entry;
 mod holders;
 mod lifecycle;
 mod names;
+mod past;
 mod processes;
 mod reconcile;
 mod socket;
@@ -31,6 +32,7 @@ use socktrace_common::{
 
 pub use self::{
     entry::{Accepts, Entry},
+    past::Past,
     reconcile::Corrections,
     time_waits::TimeWait,
 };

@@ -6,6 +6,7 @@
 
 mod adopted;
 mod attribution;
+mod daemon;
 mod doctor;
 mod families;
 mod filters;

@@ -1,0 +1,298 @@
+//! The loop's part of the daemon: looks, remembers, publishes, and answers what only the table knows.
+
+use std::{
+    cell::RefCell,
+    io,
+    path::Path,
+    rc::Rc,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use sd_notify::NotifyState;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc::UnboundedReceiver,
+};
+use tracing::{error, info, warn};
+
+use super::{hooks, memory::Memory, privileges, published::Published, site::Site};
+use crate::{
+    change::Change,
+    clock::{Clock, monotonic_ns},
+    commands::{
+        question::Question,
+        snapshots::{Look, Seen, Snapshots},
+        watch::Watcher,
+    },
+    exporter::{Adder, Naming, Owners, Reading, Seen as SeenByOwner, Tally},
+    failure::Failure,
+    http::{Running, Server},
+    inventory::Told,
+    pipeline::Pipeline,
+    probe::{Probes, counters::Counters},
+    process::read_details,
+    settings::Configuration,
+    sink::Sink,
+    table::SocketTable,
+};
+
+/// Owners of whom nothing was heard for so long make room.
+const FORGET_AFTER: Duration = Duration::from_hours(1);
+
+/// See the room.
+pub(super) struct Keeper {
+    watcher: Watcher,
+    configuration: Configuration,
+    tally: Rc<RefCell<Tally>>,
+    /// What the last look saw, by owner.
+    seen: Arc<SeenByOwner>,
+    published: Arc<Mutex<Arc<Published>>>,
+    questions: Option<UnboundedReceiver<Question>>,
+    /// Until it is started.
+    server: Option<Server>,
+    running: Option<Running>,
+    site: Arc<Site>,
+    memory: Memory,
+    clock: Clock,
+    /// As they were read last, which is every second.
+    counters: Counters,
+}
+
+impl Keeper {
+    pub(super) fn new(
+        watcher: Watcher,
+        configuration: Configuration,
+        published: Arc<Mutex<Arc<Published>>>,
+        questions: UnboundedReceiver<Question>,
+        server: Server,
+        site: Arc<Site>,
+        memory: Memory,
+    ) -> Self {
+        let owners = Owners::new(
+            naming(&configuration),
+            configuration.metrics.owners,
+            read_details,
+        );
+        Self {
+            watcher,
+            configuration,
+            tally: Rc::new(RefCell::new(Tally::new(owners))),
+            seen: Arc::default(),
+            published,
+            questions: Some(questions),
+            server: Some(server),
+            running: None,
+            site,
+            memory,
+            clock: Clock::now(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// What must hear of every change.
+    pub(super) fn sink(&self) -> Box<dyn Sink> {
+        Box::new(Both(self.watcher.ears(), Adder(Rc::clone(&self.tally))))
+    }
+
+    /// The run is over.
+    pub(super) fn stop(mut self) {
+        notify(&[NotifyState::Stopping]);
+        // Nobody is answered any more.
+        drop(self.running.take());
+        info!("stopped");
+    }
+
+    fn publish(&mut self, notes: Vec<String>) {
+        let new = Published {
+            stories: self.watcher.stories().into_iter().cloned().collect(),
+            limits: self.watcher.limits(),
+            ports: self.watcher.take_ports(),
+            notes,
+            growth_takes: self.configuration.detect.growth_takes(),
+            clock: Some(self.clock),
+        };
+        *self
+            .published
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
+    }
+
+    fn reading(&mut self, pipeline: &Pipeline, probes: &Probes) -> Reading {
+        let now = monotonic_ns();
+        if let Ok(counters) = probes.counters() {
+            self.counters = counters;
+        }
+        let mut tally = self.tally.borrow_mut();
+        let mut reading = Reading::take(now, &mut tally, pipeline.table(), &self.seen);
+        reading.lost = vec![
+            ("ring", self.counters.lost_ring),
+            ("map", self.counters.lost_map),
+            ("recursion", self.counters.recursion),
+            ("decode", pipeline.undecodable()),
+        ];
+        reading.hooks = hooks::measured(probes);
+        reading
+    }
+
+    fn configure(&mut self, new: Configuration) {
+        if new.daemon != self.configuration.daemon
+            || new.detect.every != self.configuration.detect.every
+        {
+            warn!("[daemon] and detect.every are as they were until socktrace starts again");
+        }
+        if new.metrics.owner != self.configuration.metrics.owner
+            || new.metrics.owners != self.configuration.metrics.owners
+        {
+            warn!("metrics.owner and metrics.owners are as they were until socktrace starts again");
+        }
+        self.watcher
+            .configure(&self.configuration.detect, &new.detect);
+        self.configuration = new;
+    }
+}
+
+fn naming(configuration: &Configuration) -> Vec<Naming> {
+    configuration.metrics.owner.clone()
+}
+
+impl Look for Keeper {
+    fn netns(&self) -> &[u32] {
+        &[]
+    }
+
+    fn enter(&self) -> fn() {
+        || privileges::keep(privileges::SNAPSHOTS)
+    }
+
+    fn look(&mut self, mut seen: Seen, table: &SocketTable, accepts: bool) {
+        let now = monotonic_ns();
+        let took = u64::try_from(seen.took.as_nanos()).unwrap_or(u64::MAX);
+        let notes = std::mem::take(&mut seen.notes);
+        self.watcher.look(seen, table, accepts);
+        let mut tally = self.tally.borrow_mut();
+        tally.reconciled(took);
+        let long_ago = now.saturating_sub(ns(FORGET_AFTER));
+        tally.forget(long_ago, |pid| {
+            Path::new("/proc").join(pid.to_string()).exists()
+        });
+        let stories = self.watcher.stories();
+        let findings: Vec<_> = stories.iter().map(|story| &story.finding).collect();
+        let by_owner = SeenByOwner::new(&mut tally.owners, self.watcher.world(), &findings);
+        self.seen = Arc::new(by_owner);
+        drop(tally);
+        self.publish(notes);
+    }
+
+    fn ready(&mut self, _: &Probes, pipeline: &mut Pipeline) -> Result<(), Failure> {
+        self.memory.recall(pipeline, &mut self.watcher);
+        privileges::keep(privileges::LOOP);
+        if let Some(server) = self.server.take() {
+            self.running = Some(start(server, &self.site)?);
+        }
+        give_back();
+        self.site.is_ready();
+        let mut hangup = signal(SignalKind::hangup())?;
+        let site = Arc::clone(&self.site);
+        tokio::spawn(async move {
+            while hangup.recv().await.is_some() {
+                // What is wrong with it has been told.
+                site.read_again().await.unwrap_or_default();
+            }
+        });
+        notify(&[NotifyState::Ready]);
+        info!("following sockets");
+        Ok(())
+    }
+
+    fn asks(&mut self) -> Option<UnboundedReceiver<Question>> {
+        self.questions.take()
+    }
+
+    fn asked(
+        &mut self,
+        question: Question,
+        pipeline: &mut Pipeline,
+        probes: &Probes,
+        snapshots: &Snapshots,
+    ) {
+        // Whoever asked may have gone meanwhile; then nobody hears the answer.
+        match question {
+            Question::Reading(reply) => drop(reply.send(self.reading(pipeline, probes))),
+            Question::List(listing) => snapshots.list(listing),
+            Question::Hooks(reply) => drop(reply.send(hooks::hooks(probes))),
+            Question::Known(identities, reply) => {
+                let (now, table) = (monotonic_ns(), pipeline.table());
+                let known = identities.into_iter();
+                let known = known.map(|id| Some(Told::of(&table.get(id)?, now)));
+                drop(reply.send(known.collect()));
+            }
+            Question::Configure(configuration, reply) => {
+                self.configure(*configuration);
+                reply.send(()).unwrap_or_default();
+            }
+        }
+    }
+
+    fn beat(&mut self, pipeline: &mut Pipeline) {
+        notify(&[NotifyState::Watchdog]);
+        if self.running.as_ref().is_some_and(Running::is_over) {
+            error!("nobody is answered any more: the server has ended");
+            self.running = None;
+        }
+        self.memory.keep(pipeline.table(), &mut self.watcher);
+    }
+
+    fn over(&mut self, pipeline: &Pipeline) {
+        self.memory.keep_now(pipeline.table(), &mut self.watcher);
+    }
+}
+
+/// Starts the server. A thread begins with what the one that starts it may, so that one gives up
+/// everything first.
+fn start(server: Server, site: &Arc<Site>) -> io::Result<Running> {
+    thread::scope(|scope| {
+        let starting = scope.spawn(|| {
+            privileges::keep(privileges::SERVER);
+            server.start(Arc::clone(site))
+        });
+        let started = starting.join();
+        started.unwrap_or_else(|_| Err(io::Error::other("the server cannot be started")))
+    })
+}
+
+/// Reading the kernel's types takes tens of megabytes once; the allocator would keep them.
+fn give_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim(3) takes no pointer and may be called at any time, by any thread.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// Tells systemd, if that is who started us.
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        warn!(%error, "systemd cannot be told");
+    }
+}
+
+fn ns(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Two that hear the same.
+struct Both(Box<dyn Sink>, Adder);
+
+impl Sink for Both {
+    fn row(&mut self, change: &Change, clock: &Clock) -> io::Result<()> {
+        self.0.row(change, clock)?;
+        self.1.row(change, clock)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()?;
+        self.1.flush()
+    }
+}

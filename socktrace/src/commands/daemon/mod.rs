@@ -1,0 +1,105 @@
+//! `daemon`: watches for as long as the machine runs, and answers.
+//!
+//! Three threads: the loop, which owns the table; the one that takes snapshots, which may look
+//! everywhere; and the one that serves, which may nothing but ask the loop.
+
+mod answers;
+mod hooks;
+mod keeper;
+mod memory;
+mod privileges;
+mod published;
+mod site;
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tokio::sync::mpsc::unbounded_channel;
+
+pub(super) use self::hooks::Hook;
+use self::{keeper::Keeper, memory::Memory, published::Published, site::Site};
+use super::{filter::Filter, live, watch::Watcher};
+use crate::{
+    cli::{Daemon, Live, Run},
+    clock::Clock,
+    exporter::Exporter,
+    failure::{FAILURE, Failure},
+    http::{Server, UnixPlace},
+    pipeline::Pipeline,
+    probe::{AttachMode, Plan},
+    select::Select,
+    settings::Configuration,
+    sink::Report,
+    source::snapshot::Protocol,
+};
+
+/// What it follows event by event: everything that ends with an event. Of Unix sockets snapshots
+/// tell; they come and go by the thousand on some machines.
+const FOLLOWED: [Protocol; 5] = [
+    Protocol::Tcp,
+    Protocol::Mptcp,
+    Protocol::Udp,
+    Protocol::UdpLite,
+    Protocol::Raw,
+];
+
+pub(super) fn daemon(args: &Daemon) -> Result<u8, Failure> {
+    let configuration = Configuration::read(args.configuration.as_deref())?;
+    let place = UnixPlace {
+        path: args.socket.clone(),
+        group: args.socket_group.clone(),
+    };
+    let server = Server::bind(&args.web, Some(&place))?;
+    let every = configuration.detect.every.0.max(Duration::from_secs(1));
+    let watcher = Watcher::new(&configuration.detect, every, Filter::default());
+    let (ask, asked) = unbounded_channel();
+    let published = Arc::new(Mutex::new(Arc::new(Published::default())));
+    let exporter = Exporter::new(&configuration.metrics)
+        .map_err(|error| Failure::new(FAILURE, format!("metrics cannot be made: {error}")))?;
+    let site = Arc::new(Site::new(
+        ask,
+        exporter,
+        Arc::clone(&published),
+        args.configuration.clone(),
+    ));
+    let memory = Memory::open(args.state_directory.as_deref());
+    let plan = Plan::everything(&FOLLOWED, configuration.daemon.ring_size * 1024);
+    let live = Live {
+        duration: None,
+        ring_size: configuration.daemon.ring_size,
+        reconcile: every,
+        max_sockets: configuration.daemon.max_sockets,
+        attach: AttachMode::Auto,
+        kernel_log: false,
+    };
+    let mut keeper = Keeper::new(
+        watcher,
+        configuration,
+        published,
+        asked,
+        server,
+        site,
+        memory,
+    );
+    let sink = keeper.sink();
+    let pipeline = |clock: Clock| {
+        Ok(Pipeline::new(
+            Select::default(),
+            Report::Trace,
+            Some(sink),
+            clock,
+        ))
+    };
+    let how = live::How {
+        live: &live,
+        run: &Run::default(),
+        count: None,
+        details: false,
+        quiet: true,
+    };
+    let status = live::run(plan, pipeline, &how, Some(&mut keeper))?;
+    keeper.stop();
+    Ok(status)
+}

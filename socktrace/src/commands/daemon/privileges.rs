@@ -1,0 +1,53 @@
+//! What is only needed to begin is given up when all has begun. Capabilities belong to threads, and
+//! each of the three keeps what it needs.
+
+use caps::{CapSet, Capability, CapsHashSet};
+use tracing::warn;
+
+/// The loop reads other users' `/proc`.
+pub(super) const LOOP: &[Capability] =
+    &[Capability::CAP_SYS_PTRACE, Capability::CAP_DAC_READ_SEARCH];
+
+/// Snapshots are taken in every network namespace, and entering one takes `CAP_SYS_ADMIN`.
+pub(super) const SNAPSHOTS: &[Capability] = &[
+    Capability::CAP_SYS_PTRACE,
+    Capability::CAP_DAC_READ_SEARCH,
+    Capability::CAP_SYS_ADMIN,
+];
+
+/// Whoever talks to the network needs nothing.
+pub(super) const SERVER: &[Capability] = &[];
+
+/// The calling thread keeps these, as far as it has them, and can never have more again.
+pub(super) fn keep(wanted: &[Capability]) {
+    if let Err(error) = rustix::thread::set_no_new_privs(true) {
+        warn!(%error, "no_new_privs cannot be set");
+    }
+    let Ok(has) = caps::read(None, CapSet::Permitted) else {
+        return warn!("capabilities cannot be read; all of them are kept");
+    };
+    let kept: CapsHashSet = wanted
+        .iter()
+        .copied()
+        .filter(|it| has.contains(it))
+        .collect();
+    let sets = [
+        CapSet::Ambient,
+        CapSet::Inheritable,
+        CapSet::Effective,
+        CapSet::Permitted,
+    ];
+    for set in sets {
+        // What is ambient and inheritable is for programs that are executed: there are none that
+        // need any.
+        let outward = matches!(set, CapSet::Ambient | CapSet::Inheritable);
+        let left = if outward {
+            CapsHashSet::new()
+        } else {
+            kept.clone()
+        };
+        if let Err(error) = caps::set(None, set, &left) {
+            warn!(%error, ?set, "capabilities cannot be given up");
+        }
+    }
+}

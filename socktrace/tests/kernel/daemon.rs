@@ -1,0 +1,351 @@
+//! The daemon: what it knows by watching, and what it answers.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    thread,
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+use crate::support::{Background, Dialogue, Netns, Row, python, rows, socktrace};
+
+/// A daemon with a place of its own.
+struct Daemon {
+    folder: TempDir,
+    running: Option<Background>,
+    wrapper: Vec<String>,
+}
+
+impl Daemon {
+    fn start(configuration: &str) -> Self {
+        Self::start_under(&[], configuration)
+    }
+
+    /// With less around it than there is: `wrapper` runs what follows it.
+    fn start_under(wrapper: &[&str], configuration: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        // Whoever it runs as can write there.
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+        fs::set_permissions(folder.path(), open).unwrap();
+        let mut daemon = Self {
+            folder,
+            running: None,
+            wrapper: wrapper.iter().map(|it| (*it).to_owned()).collect(),
+        };
+        daemon.configure(configuration);
+        daemon.run();
+        daemon
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn configure(&self, configuration: &str) {
+        fs::write(self.path("socktrace.toml"), configuration).unwrap();
+    }
+
+    fn run(&mut self) {
+        let program = socktrace();
+        let mut command = match self.wrapper.split_first() {
+            Some((first, rest)) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
+        command.arg("daemon");
+        command.args(["--web.listen-address", "127.0.0.1:0"]);
+        command
+            .arg("--config.file")
+            .arg(self.path("socktrace.toml"));
+        command.arg("--socket").arg(self.path("socket"));
+        command.arg("--state.directory").arg(self.folder.path());
+        self.running = Some(Background::start(command, "following sockets"));
+    }
+
+    fn pid(&self) -> i64 {
+        self.running.as_ref().unwrap().pid()
+    }
+
+    fn stop(&mut self) -> String {
+        self.running.take().unwrap().stop().1
+    }
+
+    /// What a command prints when it asks this daemon.
+    fn ask(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(socktrace());
+        command.args(arguments);
+        command.env("SOCKTRACE_SOCKET", self.path("socket"));
+        command.output().unwrap()
+    }
+
+    fn rows(&self, arguments: &[&str]) -> Vec<Row> {
+        let output = self.ask(arguments);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{stderr}");
+        rows(str::from_utf8(&output.stdout).unwrap())
+    }
+
+    /// What curl gets over the Unix socket.
+    fn get(&self, path: &str) -> String {
+        let mut curl = Command::new("curl");
+        curl.args(["-s", "-m", "20", "--unix-socket"]);
+        curl.arg(self.path("socket"));
+        curl.arg(format!("http://localhost{path}"));
+        String::from_utf8(curl.output().unwrap().stdout).unwrap()
+    }
+
+    /// The sum over the series of a metric that have these labels.
+    fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        let text = self.get("/metrics");
+        let series = text.lines().filter_map(|line| {
+            let (series, value) = line.rsplit_once(' ')?;
+            let (found, with) = series.split_once('{').unwrap_or((series, ""));
+            let fits = found == name && labels.iter().all(|label| with.contains(label));
+            fits.then(|| value.parse::<f64>().unwrap())
+        });
+        series.sum()
+    }
+}
+
+/// Waits until it is so; a busy machine may take its time.
+#[track_caller]
+fn wait(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_mins(2);
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}");
+        thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// Clients that close, a server that does not; its name is its own.
+const FORGETFUL: &str = r"
+open('/proc/self/comm', 'w').write('forgetful')
+l = listener()
+held = []
+for _ in range(12):
+    c, a = pair(l); c.close(); held.append(a)
+refused = socket.socket()
+nobody = socket.socket(); nobody.bind(('127.0.0.1', 0))
+try: refused.connect(nobody.getsockname())
+except ConnectionRefusedError: pass
+print('held', cookie(held[0]), flush=True)
+sys.stdin.readline()
+for a in held: a.close()
+print('closed', flush=True)
+sys.stdin.readline(); os._exit(0)
+";
+
+/// Close-waits count after two seconds already.
+const QUICK: &str = "[detect]\nevery = \"1s\"\n[detect.close_wait]\nshown = \"1s\"\n";
+
+#[test]
+fn a_daemon_knows_what_happened_and_since_when() {
+    let netns = Netns::new();
+    let daemon = Daemon::start(QUICK);
+    let mut script = Dialogue::start(python(&netns, FORGETFUL));
+    let cookie: i64 = script.hear("held").parse().unwrap();
+
+    // The table was there when the connection was made: its age is exact, and nothing is missing.
+    let mine = ["sockets", "-t", "-o", "json", "--netns", netns.name()];
+    let told = daemon.rows(&mine);
+    let told: Vec<_> = told
+        .iter()
+        .filter(|row| row.number("cookie") == Some(cookie))
+        .collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    told[0]
+        .expect("state", "close_wait")
+        .expect("age_exact", true);
+    told[0].expect("owner", "exact").expect("role", "server");
+    // A look without it cannot know that.
+    let alone = [&mine[..], &["--standalone"]].concat();
+    let told = daemon.rows(&alone);
+    let told = told
+        .iter()
+        .find(|row| row.number("cookie") == Some(cookie))
+        .unwrap();
+    told.expect("age_exact", false).expect("owner", "adopted");
+
+    // What happened is counted, by owner.
+    let owner = "owner=\"forgetful\"";
+    wait("no metrics", || {
+        daemon.metric("socktrace_sockets", &[owner, "close_wait"]) == 12.0
+    });
+    assert_eq!(daemon.metric("socktrace_accepts_total", &[owner]), 12.0);
+    assert_eq!(
+        daemon.metric("socktrace_connects_total", &[owner, "\"ok\""]),
+        12.0
+    );
+    let refused = [owner, "ECONNREFUSED"];
+    assert_eq!(daemon.metric("socktrace_connects_total", &refused), 1.0);
+    let opened = |role: &str| {
+        let role = format!("role=\"{role}\"");
+        daemon.metric("socktrace_socket_opened_total", &[owner, &role])
+    };
+    assert_eq!(
+        (opened("client"), opened("server"), opened("listener")),
+        (13.0, 12.0, 1.0)
+    );
+
+    // A finding, asked for at once; and for scripts.
+    let leaks = ["leaks", "-o", "json", "--netns", netns.name()];
+    wait("nothing found", || !daemon.rows(&leaks).is_empty());
+    let found = daemon.rows(&leaks);
+    let found = found
+        .iter()
+        .find(|row| row.text("kind") == Some("close_wait"))
+        .unwrap();
+    found
+        .expect("severity", "info")
+        .expect("count", 12)
+        .expect("comm", "forgetful");
+    wait("not in metrics", || {
+        daemon.metric("socktrace_findings", &["close_wait", owner]) == 1.0
+    });
+    assert!(daemon.metric("socktrace_close_wait_oldest_seconds", &[owner]) >= 1.0);
+
+    // Closed, they are gone.
+    script.say("close");
+    script.hear("closed");
+    wait("still found", || {
+        daemon.metric("socktrace_findings", &["close_wait", owner]) == 0.0
+    });
+    wait("still there", || {
+        daemon.metric("socktrace_sockets", &[owner, "close_wait"]) == 0.0
+    });
+    assert_eq!(daemon.metric("socktrace_events_lost_total", &[]), 0.0);
+}
+
+#[test]
+fn ages_outlive_a_restart_and_a_bad_configuration_changes_nothing() {
+    let netns = Netns::new();
+    let mut daemon = Daemon::start(QUICK);
+    let mut script = Dialogue::start(python(&netns, FORGETFUL));
+    script.hear("held");
+    let leaks = ["leaks", "-o", "json", "--netns", netns.name()];
+    let since = |daemon: &Daemon| {
+        let rows = daemon.rows(&leaks);
+        let found = rows
+            .iter()
+            .find(|row| row.text("kind") == Some("close_wait"))?;
+        Some((found.text("since")?.to_owned(), found.number("count")?))
+    };
+    wait("nothing found", || since(&daemon).is_some());
+    let (before, _) = since(&daemon).unwrap();
+
+    // A file that makes no sense is refused, and told of.
+    daemon.configure("[detect.close_wait]\ncounts = 1\n");
+    Command::new("kill")
+        .args(["-HUP", &daemon.pid().to_string()])
+        .status()
+        .unwrap();
+    let log = |daemon: &Daemon| daemon.running.as_ref().unwrap().stderr();
+    wait("not told", || {
+        log(&daemon).contains("unknown field `counts`")
+    });
+    assert!(since(&daemon).is_some());
+    daemon.configure(QUICK);
+
+    // It stops, and starts again.
+    daemon.stop();
+    assert!(Path::new(&daemon.path("state.json")).exists());
+    daemon.run();
+    wait("nothing found again", || since(&daemon).is_some());
+    let (after, count) = since(&daemon).unwrap();
+    // To the tenth of a second: the clock of the wall and the other one drift.
+    assert_eq!((&after[..21], count), (&before[..21], 12));
+    script.say("close");
+    script.hear("closed");
+}
+
+#[test]
+fn each_thread_keeps_what_it_needs_and_nothing_stays_attached() {
+    let daemon = Daemon::start("");
+    let pid = daemon.pid();
+    let capabilities = |line: &str| {
+        let mut found = Vec::new();
+        for task in fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
+            let status = fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+            let line = status.lines().find_map(|it| it.strip_prefix(line)).unwrap();
+            found.push(u64::from_str_radix(line.trim(), 16).unwrap());
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
+    };
+    // None; DAC_READ_SEARCH (2) and SYS_PTRACE (19); those and SYS_ADMIN (21).
+    let expected = [0, 1 << 2 | 1 << 19, 1 << 2 | 1 << 19 | 1 << 21];
+    assert_eq!(capabilities("CapEff:"), expected);
+    assert_eq!(capabilities("CapPrm:"), expected);
+    assert_eq!(capabilities("CapAmb:"), [0]);
+
+    let attached = || {
+        let shown = Command::new("bpftool")
+            .args(["prog", "show", "-j"])
+            .output()
+            .unwrap();
+        let shown: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
+        let of_it = |program: &&serde_json::Value| {
+            let pids = program["pids"].as_array();
+            pids.is_some_and(|pids| pids.iter().any(|it| it["pid"] == pid))
+        };
+        shown.as_array().unwrap().iter().filter(of_it).count()
+    };
+    // bpftool may not tell whose they are.
+    let before = attached();
+    Command::new("kill")
+        .args(["-KILL", &pid.to_string()])
+        .status()
+        .unwrap();
+    wait("it lives", || {
+        !Path::new(&format!("/proc/{pid}/fd/0")).exists()
+    });
+    wait(&format!("{before} were attached"), || attached() == 0);
+}
+
+#[test]
+fn as_any_user_with_the_capabilities_of_the_unit_it_works_in_full() {
+    let unit = "+bpf,+perfmon,+sys_admin,+sys_ptrace,+dac_read_search";
+    let netns = Netns::new();
+    for (capabilities, whole) in [
+        (unit, true),
+        ("+bpf,+perfmon,+sys_ptrace,+dac_read_search", false),
+    ] {
+        let inheritable = format!("--inh-caps={capabilities}");
+        let ambient = format!("--ambient-caps={capabilities}");
+        let wrapper = [
+            "setpriv",
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+            &inheritable,
+            &ambient,
+        ];
+        let daemon = Daemon::start_under(&wrapper, "");
+        let mut script = Dialogue::start(python(&netns, FORGETFUL));
+        let cookie: i64 = script.hear("held").parse().unwrap();
+        let attached = daemon.metric("socktrace_hook_attached", &[]);
+        let missing = daemon
+            .get("/api/v1/hooks")
+            .matches("\"attached\":false")
+            .count();
+        let seen = daemon.rows(&["sockets", "-t", "-o", "json", "--netns", netns.name()]);
+        let seen = seen.iter().any(|row| row.number("cookie") == Some(cookie));
+        let log = daemon.running.as_ref().unwrap().stderr();
+        if whole {
+            assert_eq!(missing, 0, "{log}");
+            assert!(attached > 15.0 && seen, "{attached} {log}");
+        } else {
+            // Other namespaces are not entered, and that is said.
+            assert!(!seen && log.contains("CAP_SYS_ADMIN"), "{log}");
+        }
+        script.say("close");
+        script.hear("closed");
+    }
+}
