@@ -30,7 +30,11 @@ pub(super) fn take() -> Result<Handed, Failure> {
         // their numbers, and the flag is read once at start. A number that is not open is no matter of
         // memory: what is asked of it next fails.
         let socket = unsafe { OwnedFd::from_raw_fd(number) };
-        let no_listener = || wrong(&format!("descriptor {number} is no stream socket that listens"));
+        let no_listener = || {
+            wrong(&format!(
+                "descriptor {number} is no stream socket that listens"
+            ))
+        };
         let is_stream = sockopt::socket_type(&socket) == Ok(SocketType::STREAM);
         if !is_stream || sockopt::socket_acceptconn(&socket) != Ok(true) {
             return Err(no_listener());

@@ -91,12 +91,18 @@ async fn ask(
         io::ErrorKind::PermissionDenied => ClientError::NotAllowed(path.clone()),
         _ => ClientError::Broken(error.to_string()),
     })?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(broken)?;
     // It ends with the sender; what goes wrong on it is told where the answer is read.
     tokio::spawn(async { drop(connection.await) });
-    let request = Request::get(target).header(HOST, "localhost").body(Body::empty());
+    let request = Request::get(target)
+        .header(HOST, "localhost")
+        .body(Body::empty());
     let request = request.map_err(|error| ClientError::Broken(error.to_string()))?;
-    let response = in_time(WAIT, sender.send_request(request)).await?.map_err(broken)?;
+    let response = in_time(WAIT, sender.send_request(request))
+        .await?
+        .map_err(broken)?;
     let (head, mut body) = response.into_parts();
     match head.status {
         StatusCode::OK => {

@@ -8,7 +8,12 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use hyper::{Request, body::Incoming, server::conn::{http1, http2}, service::service_fn};
+use hyper::{
+    Request,
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::service_fn,
+};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::{

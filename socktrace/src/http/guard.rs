@@ -67,7 +67,10 @@ impl Guard {
                 let late = |_| unavailable("there is no answer in time");
                 (response.unwrap_or_else(late), place)
             }
-            Err(Full) => (unavailable("too many requests at a time (--web.max-requests)"), None),
+            Err(Full) => (
+                unavailable("too many requests at a time (--web.max-requests)"),
+                None,
+            ),
         };
         response.map(|body| Sent::new(body, open, place))
     }
@@ -100,7 +103,10 @@ impl Guard {
     async fn rule(&self, request: Request<Body>, rules: &Rules) -> Response {
         let rate = rules.rate.as_ref();
         let mut response = if rate.is_some_and(|bucket| !bucket.allows(Instant::now())) {
-            plain(StatusCode::TOO_MANY_REQUESTS, "too many requests (rate_limit)")
+            plain(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too many requests (rate_limit)",
+            )
         } else if let Some(users) = &rules.users
             && !users.admit(request.headers().get(AUTHORIZATION)).await
         {

@@ -48,6 +48,9 @@ mod tests {
     fn a_path_cannot_end_its_attribute() {
         let page = page("/\"><script>");
         assert!(!page.contains("<script>"), "{page}");
-        assert!(page.contains("href=\"/&quot;&gt;&lt;script&gt;\""), "{page}");
+        assert!(
+            page.contains("href=\"/&quot;&gt;&lt;script&gt;\""),
+            "{page}"
+        );
     }
 }

@@ -11,7 +11,10 @@ use rustix::{
 };
 use tracing::warn;
 
-use crate::{cli::Web, failure::{FAILURE, Failure, PRIVILEGES}};
+use crate::{
+    cli::Web,
+    failure::{FAILURE, Failure, PRIVILEGES},
+};
 
 /// How many connections wait in the kernel to be accepted.
 const BACKLOG: i32 = 1024;
@@ -58,7 +61,10 @@ fn addresses(text: &str) -> Result<Vec<SocketAddr>, Failure> {
         let port = port.parse().map_err(|_| wrong(&"no port number"))?;
         return Ok(vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))]);
     }
-    let found: Vec<_> = text.to_socket_addrs().map_err(|error| wrong(&error))?.collect();
+    let found: Vec<_> = text
+        .to_socket_addrs()
+        .map_err(|error| wrong(&error))?
+        .collect();
     if found.is_empty() {
         return Err(wrong(&"the name has no address"));
     }
@@ -106,5 +112,8 @@ fn refusal(text: &str, error: Errno) -> Failure {
         _ => (FAILURE, "choose another with --web.listen-address"),
     };
     let error = io::Error::from(error);
-    Failure::new(status, format!("cannot listen on {text}: {error}\n  {remedy}"))
+    Failure::new(
+        status,
+        format!("cannot listen on {text}: {error}\n  {remedy}"),
+    )
 }

@@ -85,7 +85,11 @@ pub(super) fn gzip(headers: &HeaderMap) -> bool {
     let named = best(choices(headers, ACCEPT_ENCODING), |choice| {
         choice.name == "gzip" || choice.name == "x-gzip"
     });
-    let any = || best(choices(headers, ACCEPT_ENCODING), |choice| choice.name == "*");
+    let any = || {
+        best(choices(headers, ACCEPT_ENCODING), |choice| {
+            choice.name == "*"
+        })
+    };
     named.or_else(any).is_some_and(|weight| weight > 0.0)
 }
 
@@ -126,12 +130,21 @@ mod tests {
                 Format::Text004,
             ),
             ("application/openmetrics-text", Format::OpenMetrics100),
-            ("application/openmetrics-text; version=\"1.0.0\"", Format::OpenMetrics100),
-            ("application/openmetrics-text;version=2.0.0", Format::Text004),
+            (
+                "application/openmetrics-text; version=\"1.0.0\"",
+                Format::OpenMetrics100,
+            ),
+            (
+                "application/openmetrics-text;version=2.0.0",
+                Format::Text004,
+            ),
             ("application/openmetrics-text;q=0", Format::Text004),
             ("application/openmetrics-text;q=nan", Format::Text004),
             ("*/*", Format::Text004),
-            ("application/vnd.google.protobuf;q=0.9,image/png", Format::Text004),
+            (
+                "application/vnd.google.protobuf;q=0.9,image/png",
+                Format::Text004,
+            ),
             (";;,,q=", Format::Text004),
         ] {
             assert_eq!(format(&headers(ACCEPT, accept)), expected, "{accept}");
@@ -149,7 +162,11 @@ mod tests {
             ("identity", false),
             ("", false),
         ] {
-            assert_eq!(gzip(&headers(ACCEPT_ENCODING, accept)), expected, "{accept}");
+            assert_eq!(
+                gzip(&headers(ACCEPT_ENCODING, accept)),
+                expected,
+                "{accept}"
+            );
         }
     }
 
@@ -157,7 +174,13 @@ mod tests {
     fn a_scrape_ends_before_prometheus_gives_up() {
         let most = Duration::from_secs(30);
         let name = || HeaderName::from_static(SCRAPE_TIMEOUT);
-        for (said, millis) in [("10", 9750), ("0.2", 100), ("600", 30_000), ("-1", 30_000), ("x", 30_000)] {
+        for (said, millis) in [
+            ("10", 9750),
+            ("0.2", 100),
+            ("600", 30_000),
+            ("-1", 30_000),
+            ("x", 30_000),
+        ] {
             let patience = patience(&headers(name(), said), most);
             assert_eq!(patience, Duration::from_millis(millis), "{said}");
         }

@@ -93,7 +93,8 @@ async fn ready<C: Content>(State(site): State<Arc<Site<C>>>) -> Response {
 
 async fn reload<C: Content>(State(site): State<Arc<Site<C>>>) -> Response {
     if !site.enable_lifecycle {
-        let message = "reloading over HTTP is off; start with --web.enable-lifecycle, or send SIGHUP";
+        let message =
+            "reloading over HTTP is off; start with --web.enable-lifecycle, or send SIGHUP";
         return plain(StatusCode::FORBIDDEN, message);
     }
     match timeout(site.patience, site.content.reload()).await {
@@ -164,8 +165,7 @@ fn late(patience: Duration) -> String {
 }
 
 fn refusal(error: &ApiError) -> Response {
-    let status =
-        StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let body = format!("{}\n", json!({ "error": error.message }));
     let json = [(CONTENT_TYPE, "application/json")];
     (status, json, body).into_response()

@@ -90,13 +90,17 @@ impl Server {
     /// Serves on a thread of its own, with the privileges that the caller has now.
     pub fn start<C: Content>(self, content: Arc<C>) -> io::Result<Running> {
         let (stop, stopped) = oneshot::channel::<()>();
-        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-        let thread = thread::Builder::new().name("http".to_owned()).spawn(move || {
-            let until = async { drop(stopped.await) };
-            runtime.block_on(self.serve(content, until));
-            // Comparisons of passwords and compressions that nobody waits for any more.
-            runtime.shutdown_background();
-        })?;
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let thread = thread::Builder::new()
+            .name("http".to_owned())
+            .spawn(move || {
+                let until = async { drop(stopped.await) };
+                runtime.block_on(self.serve(content, until));
+                // Comparisons of passwords and compressions that nobody waits for any more.
+                runtime.shutdown_background();
+            })?;
         Ok(Running {
             stop: Some(stop),
             thread: Some(thread),
@@ -121,7 +125,8 @@ impl Server {
         let guard = Arc::new(Guard {
             router,
             config: self.config,
-            places: (places > 0).then(|| Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)))),
+            places: (places > 0)
+                .then(|| Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)))),
             limits,
         });
         let (close, closing) = watch::channel(false);
@@ -169,7 +174,11 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         drop(self.stop.take());
-        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+        if self
+            .thread
+            .take()
+            .is_some_and(|thread| thread.join().is_err())
+        {
             error!("the HTTP server ended in a panic");
         }
     }
@@ -245,7 +254,11 @@ impl Entry {
         let Some(seat) = crowd.enter() else {
             return warn!("all connections are busy: a new one was closed");
         };
-        let Self { guard, closing, alive } = self.clone();
+        let Self {
+            guard,
+            closing,
+            alive,
+        } = self.clone();
         tokio::spawn(async move {
             connection::serve(stream, tls, entrance, guard, seat, closing).await;
             drop(alive);

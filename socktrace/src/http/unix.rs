@@ -78,7 +78,10 @@ pub(super) fn bind(place: &UnixPlace) -> Result<Bound, Failure> {
             _ => (FAILURE, "choose another path"),
         };
         let path = path.display();
-        Failure::new(status, format!("cannot listen on {path}: {error}\n  {remedy}"))
+        Failure::new(
+            status,
+            format!("cannot listen on {path}: {error}\n  {remedy}"),
+        )
     };
     make_room(path)?;
     // Under another name until it is as it should be: who finds it finds it whole, and the one that
@@ -115,7 +118,9 @@ pub(super) fn bind(place: &UnixPlace) -> Result<Bound, Failure> {
 pub(super) fn handed(listener: UnixListener) -> io::Result<Bound> {
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
-    let group = address.as_pathname().and_then(|path| fs::metadata(path).ok());
+    let group = address
+        .as_pathname()
+        .and_then(|path| fs::metadata(path).ok());
     Ok(Bound {
         listener,
         members: Members {
@@ -141,13 +146,18 @@ impl Drop for Bound {
 fn make_room(path: &Path) -> Result<(), Failure> {
     let taken = |what: &str| {
         let path = path.display();
-        Err(Failure::new(FAILURE, format!("cannot listen on {path}: {what}")))
+        Err(Failure::new(
+            FAILURE,
+            format!("cannot listen on {path}: {what}"),
+        ))
     };
     match fs::symlink_metadata(path) {
         Err(_) => Ok(()),
         Ok(file) if !file.file_type().is_socket() => taken("there is a file that is no socket"),
         Ok(_) => match UnixStream::connect(path) {
-            Ok(_) => taken("another socktrace listens there\n  stop it first, or choose another path"),
+            Ok(_) => {
+                taken("another socktrace listens there\n  stop it first, or choose another path")
+            }
             Err(_) => Ok(()),
         },
     }
@@ -156,7 +166,10 @@ fn make_room(path: &Path) -> Result<(), Failure> {
 /// Gives the file to the group; its number, if that worked.
 fn share(path: &Path, name: &str) -> Option<u32> {
     let Some(group) = peer::group_named(name) else {
-        warn!(group = name, "there is no such group: only root and this user may use the Unix socket");
+        warn!(
+            group = name,
+            "there is no such group: only root and this user may use the Unix socket"
+        );
         return None;
     };
     match chown(path, None, Some(group)) {

@@ -74,7 +74,8 @@ impl Clients {
             }
             (Policy::VerifyIfGiven | Policy::RequireAndVerify, None) => {
                 return Err(
-                    "client_auth_type: to verify certificates, say whose in client_ca_file".to_owned(),
+                    "client_auth_type: to verify certificates, say whose in client_ca_file"
+                        .to_owned(),
                 );
             }
             (Policy::VerifyIfGiven | Policy::RequireAndVerify, Some(authorities)) => {
@@ -119,7 +120,9 @@ fn chain(
     } else {
         builder
     };
-    builder.build().map_err(|error| format!("client_ca: {error}"))
+    builder
+        .build()
+        .map_err(|error| format!("client_ca: {error}"))
 }
 
 /// A name that a certificate may have.
@@ -162,7 +165,9 @@ impl Verifier {
         Ok(names.iter().any(|name| match name {
             Name::Address(address) => {
                 let address = ServerName::IpAddress((*address).into());
-                certificate.verify_is_valid_for_subject_name(&address).is_ok()
+                certificate
+                    .verify_is_valid_for_subject_name(&address)
+                    .is_ok()
             }
             Name::Text(text) => certificate
                 .valid_dns_names()
@@ -178,7 +183,9 @@ impl ClientCertVerifier for Verifier {
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.chain.as_ref().map_or(&[], |chain| chain.root_hint_subjects())
+        self.chain
+            .as_ref()
+            .map_or(&[], |chain| chain.root_hint_subjects())
     }
 
     fn verify_client_cert(

@@ -41,7 +41,8 @@ impl File {
     pub(super) fn read(path: &Path) -> Result<Self, String> {
         let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
         // An empty file is one in which everything is as by default.
-        let file: Option<Self> = serde_saphyr::from_str(&text).map_err(|error| error.to_string())?;
+        let file: Option<Self> =
+            serde_saphyr::from_str(&text).map_err(|error| error.to_string())?;
         Ok(file.unwrap_or_default())
     }
 
@@ -58,7 +59,9 @@ impl File {
         let tls = tls.map(|tls| tls.server(directory(path), http.http2.unwrap_or(true)));
         let users = self.basic_auth_users.filter(|users| !users.is_empty());
         Ok(Rules {
-            tls: tls.transpose().map_err(|e| format!("tls_server_config: {e}"))?,
+            tls: tls
+                .transpose()
+                .map_err(|e| format!("tls_server_config: {e}"))?,
             headers: headers(http.headers.unwrap_or_default())
                 .map_err(|e| format!("http_server_config: headers: {e}"))?,
             users: users
@@ -86,7 +89,10 @@ fn headers(set: BTreeMap<String, String>) -> Result<Vec<(HeaderName, HeaderValue
             return Err(format!("{name} cannot be set, only {names}"));
         };
         if !values.is_empty() && !values.contains(&value.as_str()) {
-            return Err(format!("{name} is one of {}, not {value}", values.join(", ")));
+            return Err(format!(
+                "{name} is one of {}, not {value}",
+                values.join(", ")
+            ));
         }
         let wrong = |_| format!("{name}: this cannot stand in a header: {value:?}");
         let header = HeaderValue::try_from(&value).map_err(wrong)?;

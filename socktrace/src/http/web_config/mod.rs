@@ -80,7 +80,9 @@ impl WebConfig {
             *last = read(path);
             match &last.rules {
                 Ok(_) => info!(file = %path.display(), "the web configuration is read again"),
-                Err(wrong) => error!(%wrong, "nobody is let in until the web configuration is right"),
+                Err(wrong) => {
+                    error!(%wrong, "nobody is let in until the web configuration is right")
+                }
             }
         }
         last.rules.clone()

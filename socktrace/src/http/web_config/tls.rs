@@ -38,15 +38,42 @@ pub(super) struct Section {
 
 /// Suites of TLS 1.2, as Go and the file name them, and those of 1.3, which are always on.
 const SUITES: [(&str, CipherSuite); 9] = [
-    ("TLS_AES_128_GCM_SHA256", CipherSuite::TLS13_AES_128_GCM_SHA256),
-    ("TLS_AES_256_GCM_SHA384", CipherSuite::TLS13_AES_256_GCM_SHA384),
-    ("TLS_CHACHA20_POLY1305_SHA256", CipherSuite::TLS13_CHACHA20_POLY1305_SHA256),
-    ("TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256),
-    ("TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384", CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384),
-    ("TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256", CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256),
-    ("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256),
-    ("TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384),
-    ("TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256", CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256),
+    (
+        "TLS_AES_128_GCM_SHA256",
+        CipherSuite::TLS13_AES_128_GCM_SHA256,
+    ),
+    (
+        "TLS_AES_256_GCM_SHA384",
+        CipherSuite::TLS13_AES_256_GCM_SHA384,
+    ),
+    (
+        "TLS_CHACHA20_POLY1305_SHA256",
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256,
+    ),
+    (
+        "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+    ),
+    (
+        "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+    ),
+    (
+        "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+    ),
+    (
+        "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+        CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+    ),
+    (
+        "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+        CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+    ),
+    (
+        "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+        CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+    ),
 ];
 
 const CURVES: [(&str, NamedGroup); 4] = [
@@ -80,7 +107,11 @@ impl Section {
     }
 
     /// What rustls makes of it.
-    pub(super) fn server(&self, directory: &Path, http2: bool) -> Result<Arc<ServerConfig>, String> {
+    pub(super) fn server(
+        &self,
+        directory: &Path,
+        http2: bool,
+    ) -> Result<Arc<ServerConfig>, String> {
         let pem = |key: &str, text: &Option<String>, file: &Option<PathBuf>| {
             let filled = text.as_ref().filter(|text| !text.is_empty());
             match (filled, file) {
@@ -140,24 +171,35 @@ impl Section {
         if least > most {
             return Err("min_version is above max_version".to_owned());
         }
-        Ok(VERSIONS[least..=most].iter().map(|(_, version)| *version).collect())
+        Ok(VERSIONS[least..=most]
+            .iter()
+            .map(|(_, version)| *version)
+            .collect())
     }
 
     /// Cryptography with the suites and curves that are asked for. As with Go, those of TLS 1.3 cannot
     /// be chosen.
     fn provider(&self) -> Result<CryptoProvider, String> {
         let mut provider = aws_lc_rs::default_provider();
-        if let Some(names) = self.cipher_suites.as_ref().filter(|names| !names.is_empty()) {
+        if let Some(names) = self
+            .cipher_suites
+            .as_ref()
+            .filter(|names| !names.is_empty())
+        {
             let wanted = known("cipher_suites", names, &SUITES)?;
             let all = std::mem::take(&mut provider.cipher_suites);
             let (newer, older): (Vec<_>, Vec<_>) =
                 all.into_iter().partition(|suite| suite.tls13().is_some());
-            let chosen = wanted.iter().filter_map(|wanted| {
-                older.iter().copied().find(|suite| suite.suite() == *wanted)
-            });
+            let chosen = wanted
+                .iter()
+                .filter_map(|wanted| older.iter().copied().find(|suite| suite.suite() == *wanted));
             provider.cipher_suites = newer.into_iter().chain(chosen).collect();
         }
-        if let Some(names) = self.curve_preferences.as_ref().filter(|names| !names.is_empty()) {
+        if let Some(names) = self
+            .curve_preferences
+            .as_ref()
+            .filter(|names| !names.is_empty())
+        {
             let wanted = known("curve_preferences", names, &CURVES)?;
             let all = aws_lc_rs::ALL_KX_GROUPS;
             provider.kx_groups = wanted
@@ -185,7 +227,9 @@ fn certificates(key: &str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, S
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     let found = found.map_err(|error| format!("{key}: no PEM: {error}"))?;
     if found.is_empty() {
-        return Err(format!("{key}: there is no certificate in it (BEGIN CERTIFICATE)"));
+        return Err(format!(
+            "{key}: there is no certificate in it (BEGIN CERTIFICATE)"
+        ));
     }
     Ok(found)
 }

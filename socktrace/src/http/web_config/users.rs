@@ -154,7 +154,10 @@ mod tests {
         for (hash, said) in [
             ("secret", "no bcrypt hash"),
             ("$2y$10$é", "no bcrypt hash"),
-            ("$2y$31$4VeFDzXIoPHKnKTU3O3GH.N.vZu06CVqczYZ8WvfzrddFU6tGqjR.", "cost 31"),
+            (
+                "$2y$31$4VeFDzXIoPHKnKTU3O3GH.N.vZu06CVqczYZ8WvfzrddFU6tGqjR.",
+                "cost 31",
+            ),
         ] {
             let hashes = BTreeMap::from([("alice".to_owned(), hash.to_owned())]);
             let error = Users::new(hashes).err().unwrap();
