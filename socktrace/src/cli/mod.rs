@@ -2,6 +2,7 @@
 
 #![allow(missing_docs, reason = "a flattened group has its help in its members")]
 
+mod log;
 mod ports;
 pub mod protocol;
 mod reports;
@@ -15,6 +16,7 @@ use clap_complete::Shell;
 use socktrace_common::socket::TcpState;
 
 pub use self::{
+    log::{Log, LogFormat, LogLevel},
     ports::{Ports, PortsFormat},
     reports::{FailOn, Leaks, Limits, Watch},
     sockets::{Sockets, SocketsFormat},
