@@ -14,12 +14,14 @@ use crate::{
 };
 
 /// Debian's package, and a program in it that tells that it is there.
-const FOR_TESTS: [(&str, &str); 9] = [
+const FOR_TESTS: [(&str, &str); 11] = [
     ("apache2-utils", "ab"),
     ("bpftool", "bpftool"),
+    ("curl", "curl"),
     ("iproute2", "ip"),
     ("libbpf-tools", "tcplife"),
     ("nginx-light", "nginx"),
+    ("openssl", "openssl"),
     ("procps", "ps"),
     ("python3", "python3"),
     ("strace", "strace"),

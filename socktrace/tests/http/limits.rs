@@ -3,13 +3,14 @@
 use std::{
     io::Write as _,
     net::TcpStream,
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
 use socktrace::http::Limits;
 
-use crate::support::{HUGE, LONG, Site, ask, read_to_end, start_with, wait};
+use crate::support::{HUGE, LONG, Site, ask, curl, read_to_end, start_with, wait};
 
 const SHORT: Duration = Duration::from_millis(300);
 
@@ -27,14 +28,9 @@ fn a_client_that_sends_byte_by_byte_is_cut() {
     let mut stream = site.connect();
     let begin = Instant::now();
     // It never stops sending, so only a limit on the whole head ends it.
-    let is_cut = || {
-        let sent = stream.write_all(b"G");
-        thread::sleep(Duration::from_millis(20));
-        sent.is_err()
-    };
-    let mut is_cut = is_cut;
-    while !is_cut() {
+    while stream.write_all(b"G").is_ok() {
         assert!(begin.elapsed() < LONG, "still being read");
+        thread::sleep(Duration::from_millis(20));
     }
 }
 
@@ -90,7 +86,7 @@ fn a_client_that_reads_slowly_is_cut() {
         ..Limits::default()
     };
     let site = start(&[], limits);
-    let slow = site.curl("/api/v1/ports", &["--limit-rate", "1M"]);
+    let slow = site.curl("/api/v1/ports", &["--limit-rate", "4M"]);
     assert_ne!(slow.exit, 0, "{}", slow.error);
     assert!(slow.body.len() < HUGE);
     // One that reads gets it all.
@@ -115,7 +111,7 @@ fn a_huge_head_is_refused() {
 fn a_huge_body_is_not_read() {
     let site = start(&[], Limits::default());
     let file = tempfile::NamedTempFile::new().unwrap();
-    file.as_file().set_len(1 << 30).unwrap();
+    file.as_file().set_len(HUGE as u64).unwrap();
     let data = format!("@{}", file.path().display());
     // No wait for a go-ahead: it sends at once, and gets its answer all the same, or is cut off.
     let answer = site.curl("/-/reload", &["--data-binary", &data, "-H", "Expect:"]);
@@ -201,21 +197,36 @@ fn when_all_places_are_taken_the_longest_idle_connection_makes_room() {
 }
 
 #[test]
-fn stopping_lets_requests_end_and_waits_for_nobody_else() {
+fn stopping_waits_for_nobody_who_asks_nothing() {
     let site = start(&[], Limits::default());
     let mut idle = site.connect();
-    thread::scope(|scope| {
-        let asking = scope.spawn(|| site.curl("/api/v1/findings", &[]));
-        wait("it asks", || {
-            // The list waits at the gate once the semaphore has somebody in its queue; a scrape that is
-            // late shows that the server is at work meanwhile.
-            site.curl("/-/healthy", &[]).status == 200
-        });
-        site.content.open();
-        assert_eq!(asking.join().unwrap().status, 200);
-    });
     let begin = Instant::now();
     drop(site);
     assert!(begin.elapsed() < LONG);
     assert_eq!(read_to_end(&mut idle), b"");
+}
+
+#[test]
+fn stopping_lets_requests_end() {
+    let limits = Limits {
+        grace: LONG,
+        ..Limits::default()
+    };
+    let site = start(&["--web.max-requests", "1"], limits);
+    let (url, address, content) = (
+        site.url("/api/v1/findings"),
+        site.address,
+        Arc::clone(&site.content),
+    );
+    thread::scope(|scope| {
+        let asking = scope.spawn(|| curl(&[&url]));
+        wait("it asks", || site.curl("/", &[]).status == 503);
+        let stopping = scope.spawn(|| drop(site.running));
+        wait("nobody else gets in", || {
+            TcpStream::connect(address).is_err()
+        });
+        content.open();
+        assert_eq!(asking.join().unwrap().status, 200);
+        stopping.join().unwrap();
+    });
 }

@@ -24,7 +24,7 @@ use socktrace::{
 use tokio::sync::Semaphore;
 
 /// Nothing here takes so long, however slow the machine.
-pub(crate) const LONG: Duration = Duration::from_secs(60);
+pub(crate) const LONG: Duration = Duration::from_mins(1);
 
 /// More than what sockets and servers buffer.
 pub(crate) const HUGE: usize = 64 << 20;
@@ -222,7 +222,7 @@ pub(crate) fn wait(what: &str, holds: impl Fn() -> bool) {
 /// Reads until the other side has closed; what came. A reset is an end, too.
 pub(crate) fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let mut piece = [0; 65536];
+    let mut piece = vec![0; 65536];
     loop {
         match stream.read(&mut piece) {
             Ok(0) => return bytes,
