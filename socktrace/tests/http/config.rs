@@ -4,6 +4,7 @@ use std::{
     fs,
     net::TcpListener,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use socktrace::{
@@ -118,4 +119,39 @@ fn a_port_alone_is_all_addresses_and_the_flag_may_be_repeated() {
         "127.0.0.2:0",
     ];
     assert_eq!(Server::bind(&web(&two), None).unwrap().addresses().len(), 2);
+}
+
+#[test]
+#[ignore = "it is a part of the next test, in a network namespace of its own"]
+fn listens_where_it_does_by_default() {
+    let server = Server::bind(&web(&[]), None).unwrap();
+    println!("listening on {:?}", server.addresses());
+    let all = Server::bind(&web(&["--web.listen-address", ":10138"]), None).unwrap();
+    let port = all.addresses()[0].port();
+    std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    println!("and on all addresses");
+}
+
+#[test]
+fn without_ipv6_the_default_is_the_address_that_is_left() {
+    if !rustix::process::geteuid().is_root() {
+        return println!("not run: it needs root for a network namespace");
+    }
+    let listen = |first: &str| {
+        let output = Command::new("unshare")
+            .args(["--net", "sh", "-c"])
+            .arg(format!("{first}; ip link set lo up; exec \"$0\" \"$@\""))
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", "config::listens_where_it_does_by_default"])
+            .args(["--ignored", "--nocapture"])
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let both = listen(":");
+    assert!(both.contains("[127.0.0.1:10137, [::1]:10137]"), "{both}");
+    assert!(both.contains("and on all addresses"), "{both}");
+    let one = listen("echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6");
+    assert!(one.contains("[127.0.0.1:10137]"), "{one}");
+    assert!(one.contains("and on all addresses"), "{one}");
 }
