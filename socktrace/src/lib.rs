@@ -47,6 +47,8 @@ pub mod settings;
 
 pub mod cli;
 
+pub mod logging;
+
 pub mod http;
 
 pub mod commands;

@@ -14,12 +14,14 @@ use crate::{
 };
 
 /// Debian's package, and a program in it that tells that it is there.
-const FOR_TESTS: [(&str, &str); 10] = [
+const FOR_TESTS: [(&str, &str); 12] = [
     ("apache2-utils", "ab"),
     ("bpftool", "bpftool"),
+    ("curl", "curl"),
     ("iproute2", "ip"),
     ("libbpf-tools", "tcplife"),
     ("nginx-light", "nginx"),
+    ("openssl", "openssl"),
     ("procps", "ps"),
     ("prometheus", "promtool"),
     ("python3", "python3"),

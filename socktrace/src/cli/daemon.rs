@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Web;
+use super::{Log, Web};
 
 /// Where a daemon answers unless told otherwise: below the directory that systemd makes for it.
 pub const SOCKET: &str = "/run/socktrace/socktrace.sock";
@@ -20,6 +20,8 @@ pub struct Daemon {
     pub configuration: Option<PathBuf>,
     #[command(flatten)]
     pub web: Web,
+    #[command(flatten)]
+    pub log: Log,
     /// The Unix socket on which it answers the other commands
     #[arg(long, value_name = "PATH", default_value = SOCKET, env = "SOCKTRACE_SOCKET")]
     pub socket: PathBuf,

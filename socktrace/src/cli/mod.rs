@@ -3,6 +3,7 @@
 #![allow(missing_docs, reason = "a flattened group has its help in its members")]
 
 mod daemon;
+mod log;
 mod ports;
 pub mod protocol;
 mod reports;
@@ -17,6 +18,7 @@ use socktrace_common::socket::TcpState;
 
 pub use self::{
     daemon::{Answer, Config, Daemon, SOCKET},
+    log::{Log, LogFormat, LogLevel},
     ports::{Ports, PortsFormat},
     reports::{FailOn, Leaks, Limits, Watch},
     sockets::{Sockets, SocketsFormat},

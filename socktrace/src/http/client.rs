@@ -23,7 +23,7 @@ use tokio::{net::UnixStream, runtime, time::timeout};
 const CONNECT: Duration = Duration::from_secs(2);
 
 /// Until the answer begins, and between any two of its pieces; longer than the daemon lets itself.
-const WAIT: Duration = Duration::from_secs(60);
+const WAIT: Duration = Duration::from_mins(1);
 
 /// A message is not longer.
 const MESSAGE: usize = 64 << 10;

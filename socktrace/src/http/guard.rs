@@ -87,16 +87,16 @@ impl Guard {
         match entrance {
             Entrance::Local(Ok(())) => self.route(request).await,
             Entrance::Local(Err(why)) => plain(StatusCode::FORBIDDEN, why),
-            Entrance::Network => match self.config.now() {
-                Ok(rules) => self.rule(request, &rules).await,
-                Err(_) => {
+            Entrance::Network => {
+                let Ok(rules) = self.config.now() else {
                     let message = "the web configuration is wrong; the log says where";
                     let mut response = plain(StatusCode::INTERNAL_SERVER_ERROR, message);
                     let close = HeaderValue::from_static("close");
                     response.headers_mut().insert(CONNECTION, close);
-                    response
-                }
-            },
+                    return response;
+                };
+                self.rule(request, &rules).await
+            }
         }
     }
 

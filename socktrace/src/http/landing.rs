@@ -1,22 +1,19 @@
 //! The page for people who open the address in a browser.
 
-use std::fmt::Write as _;
-
 use super::LISTS;
 
 /// What is here, as HTML.
 pub(super) fn page(telemetry_path: &str) -> String {
-    let mut links = String::new();
-    let mut link = |path: &str, text: &str| {
+    let lists = LISTS.map(|list| (format!("/api/v1/{list}"), "JSON"));
+    let mut all = vec![(telemetry_path.to_owned(), "metrics for Prometheus")];
+    all.extend(lists);
+    all.push(("/-/healthy".to_owned(), "does it run?"));
+    all.push(("/-/ready".to_owned(), "is everything in place?"));
+    let links = all.iter().map(|(path, text)| {
         let path = escape(path);
-        writeln!(links, "<li><a href=\"{path}\">{path}</a> {text}</li>").ok();
-    };
-    link(telemetry_path, "metrics for Prometheus");
-    for list in LISTS {
-        link(&format!("/api/v1/{list}"), "JSON");
-    }
-    link("/-/healthy", "does it run?");
-    link("/-/ready", "is everything in place?");
+        format!("<li><a href=\"{path}\">{path}</a> {text}</li>\n")
+    });
+    let links: String = links.collect();
     let version = env!("CARGO_PKG_VERSION");
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>socktrace</title></head>\n\

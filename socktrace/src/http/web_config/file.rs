@@ -41,8 +41,10 @@ impl File {
     pub(super) fn read(path: &Path) -> Result<Self, String> {
         let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
         // An empty file is one in which everything is as by default.
-        let file: Option<Self> =
-            serde_saphyr::from_str(&text).map_err(|error| error.to_string())?;
+        // A message goes to the log, where no line with a key or a hash has a place.
+        let no_lines = serde_saphyr::options! { with_snippet: false };
+        let file: Option<Self> = serde_saphyr::from_str_with_options(&text, no_lines)
+            .map_err(|error| error.to_string())?;
         Ok(file.unwrap_or_default())
     }
 

@@ -78,11 +78,10 @@ impl WebConfig {
             && last.files.iter().any(|(file, was)| stamp(file) != *was)
         {
             *last = read(path);
-            match &last.rules {
-                Ok(_) => info!(file = %path.display(), "the web configuration is read again"),
-                Err(wrong) => {
-                    error!(%wrong, "nobody is let in until the web configuration is right")
-                }
+            if let Err(wrong) = &last.rules {
+                error!(%wrong, "nobody is let in until the web configuration is right");
+            } else {
+                info!(file = %path.display(), "the web configuration is read again");
             }
         }
         last.rules.clone()

@@ -2,7 +2,7 @@
 //!
 //! To compare a password with a hash takes a tenth of a second of CPU, which is the point of bcrypt.
 //! So it is done on another thread, one at a time; what was right is remembered; and after what was
-//! wrong comes a rest, so that guessing takes a fifth of one CPU at most.
+//! wrong comes a rest, so that guessing takes a fifth of one CPU with hashes of the usual costs.
 
 use std::{
     collections::BTreeMap,
