@@ -73,19 +73,13 @@ pub enum FailOn {
 }
 
 impl FailOn {
-    /// Is this bad enough? Leaks and limits have words of their own for how bad they are.
+    /// Is this bad enough?
     pub fn is_met(self, severity: Severity) -> bool {
-        let least = match self {
-            Self::Suspect => 1,
-            Self::Confirmed | Self::Warning => 2,
-            Self::Critical => 3,
-        };
-        let bad = match severity {
-            Severity::Info => 0,
-            Severity::Suspect => 1,
-            Severity::Confirmed | Severity::Warning => 2,
-            Severity::Critical => 3,
-        };
-        bad >= least
+        severity.is_at_least(match self {
+            Self::Suspect => Severity::Suspect,
+            Self::Confirmed => Severity::Confirmed,
+            Self::Warning => Severity::Warning,
+            Self::Critical => Severity::Critical,
+        })
     }
 }

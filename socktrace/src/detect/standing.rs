@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Finding, Kind, Severity};
-use crate::endpoint::Endpoint;
+use super::{Finding, Severity};
 
 /// What became of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,11 +66,11 @@ impl Standing {
     /// Takes in what was said in a look at `now`, and tells what is news.
     pub fn take(&mut self, now: u64, found: Vec<Finding>, mut tell: impl FnMut(News, &Story)) {
         for finding in found {
-            let identity = identity(&finding);
+            let identity = finding.identity();
             let known = self
                 .stories
                 .iter_mut()
-                .find(|story| identity == self::identity(&story.finding));
+                .find(|story| identity == story.finding.identity());
             let Some(story) = known else {
                 let told = (finding.severity, finding.count.unwrap_or_default());
                 let story = Story {
@@ -119,21 +118,12 @@ impl Standing {
     }
 }
 
-/// What tells a finding from others.
-fn identity(finding: &Finding) -> (Kind, Option<u32>, Option<u32>, Endpoint, Option<u16>) {
-    let subject = &finding.subject;
-    (
-        finding.kind,
-        subject.netns,
-        subject.process.as_ref().map(|process| process.pid),
-        subject.remote,
-        subject.lport,
-    )
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{super::Subject, *};
+    use super::{
+        super::{Kind, Subject},
+        *,
+    };
 
     fn finding(severity: Severity, count: u64) -> Finding {
         Finding {
