@@ -22,6 +22,8 @@ pub const FINDINGS: u8 = 3;
 pub const KERNEL: u8 = 69;
 /// `EX_NOPERM`: privileges are missing.
 pub const PRIVILEGES: u8 = 77;
+/// `EX_CONFIG`: the configuration makes no sense.
+pub const CONFIGURATION: u8 = 78;
 /// A command cannot be run for want of it, as shells say it.
 pub const NOT_FOUND: u8 = 127;
 /// A command is there but cannot be run, as shells say it.

@@ -4,17 +4,19 @@ use std::{fs, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{detect, failure::Failure};
-
-/// `EX_CONFIG`: the configuration makes no sense.
-const CONFIGURATION: u8 = 78;
+use crate::{
+    alert, detect,
+    failure::{CONFIGURATION, Failure},
+};
 
 /// What can be configured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Configuration {
     /// When something is a finding: a section for each kind.
     pub detect: detect::Settings,
+    /// Who is told of findings.
+    pub alerts: alert::Settings,
 }
 
 impl Configuration {
