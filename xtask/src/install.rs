@@ -14,13 +14,14 @@ use crate::{
 };
 
 /// Debian's package, and a program in it that tells that it is there.
-const FOR_TESTS: [(&str, &str); 9] = [
+const FOR_TESTS: [(&str, &str); 10] = [
     ("apache2-utils", "ab"),
     ("bpftool", "bpftool"),
     ("iproute2", "ip"),
     ("libbpf-tools", "tcplife"),
     ("nginx-light", "nginx"),
     ("procps", "ps"),
+    ("prometheus-alertmanager", "prometheus-alertmanager"),
     ("python3", "python3"),
     ("strace", "strace"),
     ("util-linux", "setpriv"),
@@ -42,10 +43,11 @@ const WATCHED: [(&str, &str); 5] = [
 ];
 
 /// Those whose packages would have them started with the system.
-const SERVICES: [(&str, &str); 4] = [
+const SERVICES: [(&str, &str); 5] = [
     ("haproxy", "haproxy"),
     ("nginx-light", "nginx"),
     ("postgresql", "postgresql"),
+    ("prometheus-alertmanager", "prometheus-alertmanager"),
     ("redis-server", "redis-server"),
 ];
 

@@ -2,6 +2,7 @@
 
 mod child;
 mod doctor;
+mod follow;
 mod generate;
 mod live;
 mod port_watch;

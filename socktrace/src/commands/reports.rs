@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal as _, Write as _};
 
-use super::{colored, quietly, stdout, tell, watch::watch};
+use super::{colored, follow::follow, quietly, stdout, tell, watch::watch};
 use crate::{
     cli::{Color, FailOn, Leaks, Limits, SocketsFormat},
     detect::{Severity, limits, settings::Text},
@@ -11,6 +11,9 @@ use crate::{
 };
 
 pub(super) fn leaks(args: &Leaks, color: Color) -> Result<u8, Failure> {
+    if args.follow {
+        return follow(args, color);
+    }
     let watched = watch(&args.watch)?;
     let stories = watched.standing.stories();
     let clock = &watched.clock;
@@ -24,12 +27,13 @@ pub(super) fn leaks(args: &Leaks, color: Color) -> Result<u8, Failure> {
         SocketsFormat::JsonPretty => sink::findings::write_json(&mut out, &stories, clock, true),
     };
     quietly(written.and_then(|()| out.flush()))?;
-    let seconds = args.watch.duration.as_secs();
+    let duration = args.watch.duration();
     if args.watch.output == SocketsFormat::Table {
         if stories.is_empty() {
+            let seconds = duration.as_secs();
             tell(format_args!("nothing was found in {seconds} s"));
         }
-        if args.watch.duration < watched.growth_takes {
+        if duration < watched.growth_takes {
             let takes = Text(watched.growth_takes);
             tell(format_args!(
                 "whether something only accumulates is not known yet: that takes {takes} \

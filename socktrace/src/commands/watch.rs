@@ -12,8 +12,8 @@ use crate::{
     cli::{Live, Run, Watch},
     clock::{Clock, monotonic_ns},
     detect::{
-        Census, Descriptors, Detector, Filled, Finding, Key, Lifetimes, Sighting, Standing,
-        TimeWaited, World, all,
+        Census, Descriptors, Detector, Filled, Finding, Key, Lifetimes, News, Sighting, Standing,
+        Story, TimeWaited, World, all,
     },
     endpoint::Endpoint,
     failure::Failure,
@@ -55,14 +55,31 @@ pub(super) struct Watched {
     pub(super) growth_takes: Duration,
 }
 
+/// Hears what is news. An error ends the watch.
+pub(super) type Hear<'a> = &'a mut dyn FnMut(News, &Story) -> io::Result<()>;
+
 /// Follows everything for as long as is asked, looking in between.
 pub(super) fn watch(args: &Watch) -> Result<Watched, Failure> {
     let configuration = Configuration::read(args.config_file.as_deref())?;
+    let duration = Some(args.duration());
+    watch_for(args, duration, &configuration, &mut |_, _| Ok(()))
+}
+
+/// The same, until somebody says stop if no time is given, and with an ear for what is news.
+pub(super) fn watch_for(
+    args: &Watch,
+    duration: Option<Duration>,
+    configuration: &Configuration,
+    hear: Hear<'_>,
+) -> Result<Watched, Failure> {
     let every = configuration.detect.every.0;
-    let every = every.min(args.duration).max(AT_LEAST);
+    let every = every.min(duration.unwrap_or(every)).max(AT_LEAST);
     let netns = selection::namespaces(&args.netns)?;
     let lifetimes = Rc::new(RefCell::new(Lifetimes::default()));
+    let unheard = Rc::new(RefCell::new(None));
     let mut watcher = Watcher {
+        hear,
+        unheard: Rc::clone(&unheard),
         census: Census::default(),
         lifetimes: Rc::clone(&lifetimes),
         detectors: all(&configuration.detect),
@@ -75,7 +92,7 @@ pub(super) fn watch(args: &Watch) -> Result<Watched, Failure> {
     };
     let clock = Clock::now();
     let live = Live {
-        duration: Some(args.duration),
+        duration,
         ring_size: 8192,
         reconcile: every,
         max_sockets: MOST_SOCKETS,
@@ -84,7 +101,7 @@ pub(super) fn watch(args: &Watch) -> Result<Watched, Failure> {
     };
     let plan = Plan::everything(&FOLLOWED, live.ring_size * 1024);
     let pipeline = |clock: Clock| {
-        let ears = Box::new(Ears { lifetimes });
+        let ears = Box::new(Ears { lifetimes, unheard });
         Ok(Pipeline::new(
             Select::default(),
             Report::Trace,
@@ -110,7 +127,10 @@ pub(super) fn watch(args: &Watch) -> Result<Watched, Failure> {
 }
 
 /// Looks whenever a snapshot has been taken in.
-struct Watcher {
+struct Watcher<'h> {
+    hear: Hear<'h>,
+    /// Why news could not be heard.
+    unheard: Rc<RefCell<Option<io::Error>>>,
     census: Census,
     lifetimes: Rc<RefCell<Lifetimes>>,
     detectors: Vec<Box<dyn Detector>>,
@@ -122,7 +142,7 @@ struct Watcher {
     pids: Vec<u32>,
 }
 
-impl Look for Watcher {
+impl Look for Watcher<'_> {
     fn look(&mut self, sightings: &[Sighting], table: &SocketTable, accepts: bool) {
         let now = monotonic_ns();
         let mut people = People::new(table);
@@ -147,12 +167,16 @@ impl Look for Watcher {
             detector.look(&world, &mut found);
         }
         found.retain(|finding| self.wants(finding));
-        self.standing.take(now, found, |_, _| {});
+        self.standing.take(now, found, |news, story| {
+            if let Err(error) = (self.hear)(news, story) {
+                self.unheard.replace(Some(error));
+            }
+        });
         self.world = world;
     }
 }
 
-impl Watcher {
+impl Watcher<'_> {
     fn wants(&self, finding: &Finding) -> bool {
         let subject = &finding.subject;
         let pid = subject.process.as_ref().map(|process| process.pid);
@@ -298,6 +322,7 @@ fn time_waits(netns: u32, table: &SocketTable, settings: &ports::Settings) -> Ve
 /// Hears how long sockets live.
 struct Ears {
     lifetimes: Rc<RefCell<Lifetimes>>,
+    unheard: Rc<RefCell<Option<io::Error>>>,
 }
 
 impl Sink for Ears {
@@ -324,6 +349,7 @@ impl Sink for Ears {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        // A look has no way to end the run.
+        self.unheard.take().map_or(Ok(()), Err)
     }
 }
