@@ -43,6 +43,8 @@ pub mod pipeline;
 
 pub mod failure;
 
+pub mod alert;
+
 pub mod settings;
 
 pub mod cli;

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    detect, exporter,
+    alert, detect, exporter,
     failure::{CONFIGURATION, Failure},
     table::MOST_SOCKETS,
 };
@@ -20,6 +20,8 @@ pub struct Configuration {
     pub metrics: exporter::Settings,
     /// When something is a finding: a section for each kind.
     pub detect: detect::Settings,
+    /// Who is told of findings.
+    pub alerts: alert::Settings,
 }
 
 /// How much the daemon takes.

@@ -182,6 +182,7 @@ fn the_readme_has_every_command_and_every_status() {
         failure::FINDINGS,
         failure::KERNEL,
         failure::PRIVILEGES,
+        failure::CONFIGURATION,
         failure::NOT_EXECUTABLE,
         failure::NOT_FOUND,
         failure::INTERRUPTED,
@@ -256,6 +257,50 @@ fn every_kind_of_finding_is_documented() {
     sorted.0.sort_unstable();
     sorted.1.sort_unstable();
     assert_eq!(sorted.0, sorted.1);
+}
+
+#[test]
+fn every_key_of_an_alert_is_documented_and_its_examples_have_them() {
+    let (alerts, findings) = (document("docs/alerts.md"), document("docs/findings.md"));
+    let mut documented = keys(section(&alerts, "Alerts as JSON"));
+    documented.extend(keys(section(&findings, "Findings as JSON")));
+    documented.sort_unstable();
+    let examples = code(&alerts, "json");
+    let mut words = Vec::new();
+    for example in examples {
+        let row: Map<String, Value> = serde_json::from_str(example).expect(example);
+        let mut there: Vec<_> = row.keys().map(String::as_str).collect();
+        there.sort_unstable();
+        assert_eq!(there, documented, "{example}");
+        words.push(row["alert"].clone());
+    }
+    assert_eq!(words, ["start", "update", "clear"]);
+    let told = keys(section(&alerts, "What is told, and when"));
+    assert_eq!(told, ["start", "update", "clear"]);
+}
+
+#[test]
+fn the_settings_of_alerts_in_the_documents_are_the_defaults() {
+    let text = code(&document("docs/alerts.md"), "toml").join("\n");
+    let read: Configuration = toml::from_str(&text).unwrap();
+    let needed = "
+[alerts.journald]
+[alerts.file]
+path = \"/var/log/socktrace/alerts.json\"
+[alerts.command]
+run = [\"/usr/local/bin/page\", \"--team\", \"web\"]
+[alerts.webhook]
+url = \"https://example.com/hooks/socktrace\"
+[alerts.alertmanager]
+urls = [\"http://127.0.0.1:9093\"]
+";
+    assert_eq!(read, toml::from_str(needed).unwrap());
+    // What is only there as a comment is a key, too.
+    let uncommented = text.replace("\n# A namespace", "\n## A namespace");
+    let uncommented = uncommented.replace("\n# ", "\n");
+    let all: Configuration = toml::from_str(&uncommented).unwrap();
+    assert_ne!(all, read);
+    assert_eq!(Configuration::default().alerts.severity.word(), "suspect");
 }
 
 #[test]

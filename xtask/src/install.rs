@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Debian's package, and a program in it that tells that it is there.
-const FOR_TESTS: [(&str, &str); 12] = [
+const FOR_TESTS: [(&str, &str); 13] = [
     ("apache2-utils", "ab"),
     ("bpftool", "bpftool"),
     ("curl", "curl"),
@@ -24,6 +24,7 @@ const FOR_TESTS: [(&str, &str); 12] = [
     ("openssl", "openssl"),
     ("procps", "ps"),
     ("prometheus", "promtool"),
+    ("prometheus-alertmanager", "prometheus-alertmanager"),
     ("python3", "python3"),
     ("strace", "strace"),
     ("util-linux", "setpriv"),
@@ -45,11 +46,12 @@ const WATCHED: [(&str, &str); 5] = [
 ];
 
 /// Those whose packages would have them started with the system.
-const SERVICES: [(&str, &str); 5] = [
+const SERVICES: [(&str, &str); 6] = [
     ("haproxy", "haproxy"),
     ("nginx-light", "nginx"),
     ("postgresql", "postgresql"),
     ("prometheus", "prometheus"),
+    ("prometheus-alertmanager", "prometheus-alertmanager"),
     ("redis-server", "redis-server"),
 ];
 

@@ -14,12 +14,19 @@ Examples:
   socktrace leaks                             watch for a while, and say who leaks
   socktrace leaks --duration 20m -p 1234      long enough to tell a leak from a burst
   socktrace leaks -o json --fail-on confirmed for scripts: status 3 if there is one
+  socktrace leaks --follow                    each finding as it begins, changes and ends
+  socktrace leaks --follow --config.file alerts.toml
+                                              and to the outputs of its section [alerts]
 
 What is found within seconds is what was there already. That something only accumulates takes time
 to see: growth is told after a quarter of an hour, slow growth after an hour.")]
 pub struct Leaks {
     #[command(flatten)]
     pub watch: Watch,
+    /// Go on until Ctrl-C (or --duration), say what begins, changes and ends, and send alerts to the
+    /// outputs of the configuration (docs/alerts.md)
+    #[arg(long)]
+    pub follow: bool,
 }
 
 /// `limits`.
@@ -39,9 +46,9 @@ pub struct Limits {
 /// What reports have in common.
 #[derive(Debug, Args)]
 pub struct Watch {
-    /// Watch for so long (30s, 5m, 1h30m)
-    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = duration)]
-    pub duration: Duration,
+    /// Watch for so long (30s, 5m, 1h30m); 15s unless told otherwise
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub duration: Option<Duration>,
     /// Only what this process does; may be repeated
     #[arg(short = 'p', long = "pid", value_name = "PID")]
     pub pids: Vec<u32>,
@@ -61,6 +68,13 @@ pub struct Watch {
     pub output: super::SocketsFormat,
 }
 
+impl Watch {
+    /// How long to watch.
+    pub fn duration(&self) -> Duration {
+        self.duration.unwrap_or(Duration::from_secs(15))
+    }
+}
+
 /// How bad something must be to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum FailOn {
@@ -75,19 +89,13 @@ pub enum FailOn {
 }
 
 impl FailOn {
-    /// Is this bad enough? Leaks and limits have words of their own for how bad they are.
+    /// Is this bad enough?
     pub fn is_met(self, severity: Severity) -> bool {
-        let least = match self {
-            Self::Suspect => 1,
-            Self::Confirmed | Self::Warning => 2,
-            Self::Critical => 3,
-        };
-        let bad = match severity {
-            Severity::Info => 0,
-            Severity::Suspect => 1,
-            Severity::Confirmed | Severity::Warning => 2,
-            Severity::Critical => 3,
-        };
-        bad >= least
+        severity.is_at_least(match self {
+            Self::Suspect => Severity::Suspect,
+            Self::Confirmed => Severity::Confirmed,
+            Self::Warning => Severity::Warning,
+            Self::Critical => Severity::Critical,
+        })
     }
 }

@@ -6,6 +6,7 @@ mod daemon;
 mod doctor;
 mod elsewhere;
 mod filter;
+mod follow;
 mod generate;
 mod live;
 mod port_rows;

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{colored, filter::Filter, quietly, stdout, tell, watch::watch};
+use super::{colored, filter::Filter, follow::follow, quietly, stdout, tell, watch::watch};
 use crate::{
     cli::{Color, FailOn, Leaks, Limits, SocketsFormat},
     clock::Clock,
@@ -15,11 +15,14 @@ use crate::{
 };
 
 pub(super) fn leaks(args: &Leaks, color: Color) -> Result<u8, Failure> {
+    if args.follow {
+        return follow(args, color);
+    }
     let watched = watch(&args.watch)?;
     let report = Leaking {
         stories: &watched.standing.stories(),
         clock: &watched.clock,
-        watched: args.watch.duration,
+        watched: args.watch.duration(),
         growth_takes: watched.growth_takes,
         goes_on: false,
     };

@@ -16,8 +16,8 @@ use crate::{
     cli::{Live, Run, Watch},
     clock::{Clock, monotonic_ns},
     detect::{
-        self, Census, Descriptors, Detector, Filled, Finding, Key, Lifetimes, Limit, Standing,
-        Story, TimeWaited, World, all, limits,
+        self, Census, Descriptors, Detector, Filled, Finding, Key, Lifetimes, Limit, News,
+        Standing, Story, TimeWaited, World, all, limits,
     },
     endpoint::Endpoint,
     failure::Failure,
@@ -56,16 +56,30 @@ pub(super) struct Watched {
     pub(super) growth_takes: Duration,
 }
 
+/// Hears what is news. An error ends the watch.
+pub(super) type Hear<'a> = Box<dyn FnMut(News, &Story) -> io::Result<()> + 'a>;
+
 /// Follows everything for as long as is asked, looking in between.
 pub(super) fn watch(args: &Watch) -> Result<Watched, Failure> {
     let configuration = Configuration::read(args.config_file.as_deref())?;
+    let duration = Some(args.duration());
+    watch_for(args, duration, &configuration, Box::new(|_, _| Ok(())))
+}
+
+/// The same, until somebody says stop if no time is given, and with an ear for what is news.
+pub(super) fn watch_for(
+    args: &Watch,
+    duration: Option<Duration>,
+    configuration: &Configuration,
+    hear: Hear<'_>,
+) -> Result<Watched, Failure> {
     let every = configuration.detect.every.0;
-    let every = every.min(args.duration).max(AT_LEAST);
-    let mut watcher = Watcher::new(&configuration.detect, every, Filter::new(args)?);
+    let every = every.min(duration.unwrap_or(every)).max(AT_LEAST);
+    let mut watcher = Watcher::new(&configuration.detect, every, Filter::new(args)?, hear);
     let ears = watcher.ears();
     let clock = Clock::now();
     let live = Live {
-        duration: Some(args.duration),
+        duration,
         ring_size: 8192,
         reconcile: every,
         max_sockets: MOST_SOCKETS,
@@ -99,7 +113,10 @@ pub(super) fn watch(args: &Watch) -> Result<Watched, Failure> {
 }
 
 /// Looks whenever a snapshot has been taken in.
-pub(super) struct Watcher {
+pub(super) struct Watcher<'h> {
+    hear: Hear<'h>,
+    /// Why news could not be heard.
+    unheard: Rc<RefCell<Option<io::Error>>>,
     census: Census,
     lifetimes: Rc<RefCell<Lifetimes>>,
     detectors: Vec<Box<dyn Detector>>,
@@ -110,7 +127,7 @@ pub(super) struct Watcher {
     filter: Filter,
 }
 
-impl Look for Watcher {
+impl Look for Watcher<'_> {
     fn netns(&self) -> &[u32] {
         &self.filter.netns
     }
@@ -143,15 +160,26 @@ impl Look for Watcher {
             detector.look(&world, &mut found);
         }
         found.retain(|finding| self.filter.wants(finding));
-        self.standing.take(now, found, |_, _| {});
+        self.standing.take(now, found, |news, story| {
+            if let Err(error) = (self.hear)(news, story) {
+                self.unheard.replace(Some(error));
+            }
+        });
         self.world = world;
     }
 }
 
-impl Watcher {
+impl<'h> Watcher<'h> {
     /// Looks about `every` so often, at these namespaces and processes, or all.
-    pub(super) fn new(settings: &detect::Settings, every: Duration, filter: Filter) -> Self {
+    pub(super) fn new(
+        settings: &detect::Settings,
+        every: Duration,
+        filter: Filter,
+        hear: Hear<'h>,
+    ) -> Self {
         Self {
+            hear,
+            unheard: Rc::default(),
             census: Census::default(),
             lifetimes: Rc::default(),
             detectors: all(settings),
@@ -167,6 +195,7 @@ impl Watcher {
     pub(super) fn ears(&self) -> Box<dyn Sink> {
         Box::new(Ears {
             lifetimes: Rc::clone(&self.lifetimes),
+            unheard: Rc::clone(&self.unheard),
         })
     }
 
@@ -285,6 +314,7 @@ fn time_waits(netns: u32, table: &SocketTable, settings: &ports::Settings) -> Ve
 /// Hears how long sockets live.
 struct Ears {
     lifetimes: Rc<RefCell<Lifetimes>>,
+    unheard: Rc<RefCell<Option<io::Error>>>,
 }
 
 impl Sink for Ears {
@@ -311,6 +341,7 @@ impl Sink for Ears {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        // A look has no way to end the run.
+        self.unheard.take().map_or(Ok(()), Err)
     }
 }

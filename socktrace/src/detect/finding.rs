@@ -68,7 +68,10 @@ kinds! {
 }
 
 /// How bad it is. The first three are of leaks, the last two of limits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Bounded or explained.
     Info,
@@ -90,6 +93,18 @@ impl Severity {
             ratio if ratio >= warning => Some(Self::Warning),
             _ => None,
         }
+    }
+
+    /// Is it as bad as the other? Leaks and limits have words of their own for how bad they are, and
+    /// direct evidence is as bad as a limit that is near.
+    pub fn is_at_least(self, other: Self) -> bool {
+        let bad = |severity| match severity {
+            Self::Info => 0,
+            Self::Suspect => 1,
+            Self::Confirmed | Self::Warning => 2,
+            Self::Critical => 3,
+        };
+        bad(self) >= bad(other)
     }
 
     /// The word for it.
@@ -117,6 +132,21 @@ pub struct Subject {
     /// The other side of all the connections.
     pub remote: Endpoint,
     /// The local port of all the connections.
+    pub lport: Option<u16>,
+}
+
+/// What tells a finding from others, however it changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// See [`Finding::kind`].
+    pub kind: Kind,
+    /// See [`Subject::netns`].
+    pub netns: Option<u32>,
+    /// Number of [`Subject::process`].
+    pub pid: Option<u32>,
+    /// See [`Subject::remote`].
+    pub remote: Endpoint,
+    /// See [`Subject::lport`].
     pub lport: Option<u16>,
 }
 
@@ -185,6 +215,18 @@ impl Finding {
             used: Some(filled.used),
             limit: Some(filled.limit),
             ..Self::new(kind, severity, subject)
+        }
+    }
+
+    /// What tells it from others.
+    pub fn identity(&self) -> Identity {
+        let subject = &self.subject;
+        Identity {
+            kind: self.kind,
+            netns: subject.netns,
+            pid: subject.process.as_ref().map(|process| process.pid),
+            remote: subject.remote,
+            lport: subject.lport,
         }
     }
 

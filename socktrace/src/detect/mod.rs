@@ -38,7 +38,7 @@ mod world;
 
 pub use self::{
     census::Census,
-    finding::{Evidence, Finding, Kind, Severity, Subject},
+    finding::{Evidence, Finding, Identity, Kind, Severity, Subject},
     lifetimes::Lifetimes,
     limits::{Limit, limits},
     settings::Settings,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Finding, Kind, Severity};
+use super::{Finding, Severity};
 use crate::endpoint::Endpoint;
 
 /// What became of a finding.
@@ -123,9 +123,9 @@ impl Standing {
     /// Takes in what was said in a look at `now`, and tells what is news.
     pub fn take(&mut self, now: u64, found: Vec<Finding>, mut tell: impl FnMut(News, &Story)) {
         for finding in found {
-            let identity = identity(&finding);
+            let identity = finding.identity();
             let mut stories = self.stories.iter();
-            let known = stories.position(|story| identity == self::identity(&story.finding));
+            let known = stories.position(|story| identity == story.finding.identity());
             let Some(place) = known else {
                 let since_ns = self.recall(&finding).unwrap_or(now);
                 let told = (finding.severity, finding.count.unwrap_or_default());
@@ -175,21 +175,12 @@ impl Standing {
     }
 }
 
-/// What tells a finding from others.
-fn identity(finding: &Finding) -> (Kind, Option<u32>, Option<u32>, Endpoint, Option<u16>) {
-    let subject = &finding.subject;
-    (
-        finding.kind,
-        subject.netns,
-        subject.process.as_ref().map(|process| process.pid),
-        subject.remote,
-        subject.lport,
-    )
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{super::Subject, *};
+    use super::{
+        super::{Kind, Subject},
+        *,
+    };
 
     fn finding(severity: Severity, count: u64) -> Finding {
         Finding {

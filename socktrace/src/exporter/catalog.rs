@@ -92,6 +92,10 @@ metrics! {
         "How often the hook ran, while kernel.bpf_stats_enabled is 1."
     HOOK_SECONDS Counter "hook_run_seconds_total" ["hook"]
         "What that took of all CPUs."
+    ALERTS Counter "alerts_total" ["output" "result"]
+        "Alerts by what became of them: delivered, failed (given up), dropped (no room in the queue of the output)."
+    ALERTS_WAITING Gauge "alerts_waiting" ["output"]
+        "Alerts that are on their way."
     TRACKED Gauge "tracked_sockets" []
         "Sockets in the table."
     TABLE_FULL Counter "table_full_total" []

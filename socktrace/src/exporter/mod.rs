@@ -21,7 +21,7 @@ pub use self::{
     openmetrics::openmetrics,
     owners::{Naming, Owner, Owners},
     page::page,
-    reading::{HookRuns, Reading, Seen},
+    reading::{AlertCounts, HookRuns, Reading, Seen},
     settings::Settings,
     tally::{Adder, Tally},
 };

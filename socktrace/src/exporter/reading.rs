@@ -37,6 +37,21 @@ pub struct HookRuns {
     pub ns: u64,
 }
 
+/// What became of alerts on their way to an output.
+#[derive(Clone, Debug)]
+pub struct AlertCounts {
+    /// Its name.
+    pub output: String,
+    /// Those that were taken.
+    pub delivered: u64,
+    /// Those that were given up.
+    pub failed: u64,
+    /// Those that found no room in the queue.
+    pub dropped: u64,
+    /// Those that wait.
+    pub waiting: u64,
+}
+
 /// What the last look saw, by owner.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
@@ -131,6 +146,8 @@ pub struct Reading {
     pub lost: Vec<(&'static str, u64)>,
     /// By hook: is it attached, and how often did it run?
     pub hooks: Vec<(&'static str, bool, Option<HookRuns>)>,
+    /// By output.
+    pub alerts: Vec<AlertCounts>,
 }
 
 impl Reading {
@@ -178,6 +195,7 @@ impl Reading {
             seen: Arc::clone(seen),
             lost: Vec::new(),
             hooks: Vec::new(),
+            alerts: Vec::new(),
             open,
         }
     }

@@ -20,7 +20,7 @@ use crate::{
 
 /// One finding as JSON. The keys are part of schema 1.
 #[derive(Serialize)]
-struct Object<'a> {
+pub struct Object<'a> {
     kind: &'static str,
     severity: &'static str,
     #[serde(serialize_with = "time")]
@@ -50,7 +50,8 @@ impl<'a> Object<'a> {
         clippy::cast_sign_loss,
         reason = "seconds to come, rounded down"
     )]
-    fn new(story: &'a Story, clock: &Clock) -> Self {
+    /// What is known of it.
+    pub fn new(story: &'a Story, clock: &Clock) -> Self {
         let finding = &story.finding;
         let subject = &finding.subject;
         let process = subject.process.as_deref();
@@ -86,7 +87,8 @@ fn since_ns(story: &Story) -> u64 {
     story.since_ns.min(story.seen_ns().saturating_sub(oldest))
 }
 
-fn time<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+/// RFC 3339 in UTC, to the nanosecond, as all times in JSON.
+pub fn time<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("{time:.9}"))
 }
 
@@ -152,8 +154,8 @@ pub fn write_text(
     Ok(())
 }
 
-/// `42 of nginx (pid 7) to 10.0.0.1:5432, the oldest 3.1 min`.
-fn headline(finding: &Finding) -> String {
+/// `42 of nginx (pid 7) to 10.0.0.1:5432, the oldest 3.1 min`. Names are escaped.
+pub fn headline(finding: &Finding) -> String {
     let subject = &finding.subject;
     let mut words = Vec::new();
     match (finding.used, finding.limit, finding.count) {
@@ -187,8 +189,8 @@ fn headline(finding: &Finding) -> String {
     text
 }
 
-/// `rising yes, floor risen by 12, watched seconds 900`.
-fn reasons(finding: &Finding) -> String {
+/// `rising yes, floor risen by 12, watched seconds 900`. Texts are escaped.
+pub fn reasons(finding: &Finding) -> String {
     let words = finding.evidence.iter().map(|(name, value)| {
         let name = name.replace('_', " ");
         match value {
@@ -210,7 +212,8 @@ pub(super) fn from_seconds(seconds: f64) -> u64 {
     (seconds * 1e9) as u64
 }
 
-fn style(severity: Severity) -> Style {
+/// The colour for it.
+pub fn style(severity: Severity) -> Style {
     match severity {
         Severity::Info => Style::new().dimmed(),
         Severity::Suspect | Severity::Warning => AnsiColor::Yellow.on_default(),

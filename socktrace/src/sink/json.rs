@@ -46,7 +46,7 @@ impl<W: Write> Sink for Json<W> {
 }
 
 /// Writes a value and ends the line.
-pub(super) fn write(out: &mut impl Write, value: &impl Serialize, pretty: bool) -> io::Result<()> {
+pub fn write(out: &mut impl Write, value: &impl Serialize, pretty: bool) -> io::Result<()> {
     if pretty {
         let formatter = Pretty(PrettyFormatter::new());
         value.serialize(&mut serde_json::Serializer::with_formatter(

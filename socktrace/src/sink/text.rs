@@ -330,7 +330,8 @@ fn place(at: Endpoint, name: Option<&UnixName>) -> String {
     name.map_or_else(|| endpoint(at), |name| printable(&name.text()))
 }
 
-pub(super) fn endpoint(endpoint: Endpoint) -> String {
+/// `10.0.0.1:80`, `[::1]:80`; without an address or port, what is known.
+pub fn endpoint(endpoint: Endpoint) -> String {
     match (endpoint.address, endpoint.port) {
         (Some(std::net::IpAddr::V6(address)), Some(port)) => format!("[{address}]:{port}"),
         (Some(address), Some(port)) => format!("{address}:{port}"),

@@ -1,10 +1,11 @@
 //! Real sockets, real hooks: each test in a network namespace of its own. Needs root, python3,
-//! iproute2, nginx, ab and, for the comparison with the peers, libbpf-tools. Tests that watch other
+//! iproute2, nginx, ab, Alertmanager and, for the comparison with the peers, libbpf-tools. Tests that watch other
 //! programs pass without them and say so.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "it is all tests")]
 
 mod adopted;
+mod alerts;
 mod attribution;
 mod daemon;
 mod doctor;

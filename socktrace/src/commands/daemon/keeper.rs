@@ -6,7 +6,6 @@ use std::{
     path::Path,
     rc::Rc,
     sync::{Arc, Mutex, PoisonError},
-    thread,
     time::Duration,
 };
 
@@ -19,6 +18,7 @@ use tracing::{error, info, warn};
 
 use super::{hooks, memory::Memory, privileges, published::Published, site::Site};
 use crate::{
+    alert::Alerts,
     change::Change,
     clock::{Clock, monotonic_ns},
     commands::{
@@ -26,7 +26,7 @@ use crate::{
         snapshots::{Look, Seen, Snapshots},
         watch::Watcher,
     },
-    exporter::{Adder, Naming, Owners, Reading, Seen as SeenByOwner, Tally},
+    exporter::{Adder, AlertCounts, Naming, Owners, Reading, Seen as SeenByOwner, Tally},
     failure::Failure,
     http::{Running, Server},
     inventory::Told,
@@ -43,8 +43,9 @@ const FORGET_AFTER: Duration = Duration::from_hours(1);
 
 /// See the room.
 pub(super) struct Keeper {
-    watcher: Watcher,
+    watcher: Watcher<'static>,
     configuration: Configuration,
+    alerts: Rc<RefCell<Alerts>>,
     tally: Rc<RefCell<Tally>>,
     /// What the last look saw, by owner.
     seen: Arc<SeenByOwner>,
@@ -62,8 +63,9 @@ pub(super) struct Keeper {
 
 impl Keeper {
     pub(super) fn new(
-        watcher: Watcher,
+        watcher: Watcher<'static>,
         configuration: Configuration,
+        alerts: Rc<RefCell<Alerts>>,
         published: Arc<Mutex<Arc<Published>>>,
         questions: UnboundedReceiver<Question>,
         server: Server,
@@ -78,6 +80,7 @@ impl Keeper {
         Self {
             watcher,
             configuration,
+            alerts,
             tally: Rc::new(RefCell::new(Tally::new(owners))),
             seen: Arc::default(),
             published,
@@ -101,6 +104,7 @@ impl Keeper {
         notify(&[NotifyState::Stopping]);
         // Nobody is answered any more.
         drop(self.running.take());
+        self.alerts.borrow_mut().finish();
         info!("stopped");
     }
 
@@ -133,6 +137,15 @@ impl Keeper {
             ("decode", pipeline.undecodable()),
         ];
         reading.hooks = hooks::measured(probes);
+        let alerts = self.alerts.borrow();
+        let counts = alerts.counts().map(|(output, counts)| AlertCounts {
+            output: output.to_owned(),
+            delivered: counts.delivered,
+            failed: counts.failed,
+            dropped: counts.dropped,
+            waiting: counts.waiting,
+        });
+        reading.alerts = counts.collect();
         reading
     }
 
@@ -146,6 +159,12 @@ impl Keeper {
             || new.metrics.owners != self.configuration.metrics.owners
         {
             warn!("metrics.owner and metrics.owners are as they were until socktrace starts again");
+        }
+        let (alerts, stories) = (&mut *self.alerts.borrow_mut(), self.watcher.stories());
+        let (settings, clock) = (&new.alerts, &self.clock);
+        let told = privileges::without(|| alerts.reload(settings, &stories, clock));
+        if let Err(failure) = told {
+            error!("alerts stay as they were: {failure}");
         }
         self.watcher
             .configure(&self.configuration.detect, &new.detect);
@@ -189,7 +208,8 @@ impl Look for Keeper {
         self.memory.recall(pipeline, &mut self.watcher);
         privileges::keep(privileges::LOOP);
         if let Some(server) = self.server.take() {
-            self.running = Some(start(server, &self.site)?);
+            let site = Arc::clone(&self.site);
+            self.running = Some(privileges::without(|| server.start(site))?);
         }
         give_back();
         self.site.is_ready();
@@ -247,19 +267,6 @@ impl Look for Keeper {
     fn over(&mut self, pipeline: &Pipeline) {
         self.memory.keep_now(pipeline.table(), &mut self.watcher);
     }
-}
-
-/// Starts the server. A thread begins with what the one that starts it may, so that one gives up
-/// everything first.
-fn start(server: Server, site: &Arc<Site>) -> io::Result<Running> {
-    thread::scope(|scope| {
-        let starting = scope.spawn(|| {
-            privileges::keep(privileges::SERVER);
-            server.start(Arc::clone(site))
-        });
-        let started = starting.join();
-        started.unwrap_or_else(|_| Err(io::Error::other("the server cannot be started")))
-    })
 }
 
 /// Reading the kernel's types takes tens of megabytes once; the allocator would keep them.

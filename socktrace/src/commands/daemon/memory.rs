@@ -56,7 +56,7 @@ impl Memory {
     }
 
     /// Takes over what was known before, of what is still there.
-    pub(super) fn recall(&mut self, pipeline: &mut Pipeline, watcher: &mut Watcher) {
+    pub(super) fn recall(&mut self, pipeline: &mut Pipeline, watcher: &mut Watcher<'_>) {
         let Some(state) = self.file.as_deref().and_then(read) else {
             return;
         };
@@ -75,14 +75,14 @@ impl Memory {
     }
 
     /// Writes it, if it was not written for long.
-    pub(super) fn keep(&mut self, table: &SocketTable, watcher: &mut Watcher) {
+    pub(super) fn keep(&mut self, table: &SocketTable, watcher: &mut Watcher<'_>) {
         if monotonic_ns().saturating_sub(self.kept_ns) >= EVERY_NS {
             self.keep_now(table, watcher);
         }
     }
 
     /// Writes it.
-    pub(super) fn keep_now(&mut self, table: &SocketTable, watcher: &mut Watcher) {
+    pub(super) fn keep_now(&mut self, table: &SocketTable, watcher: &mut Watcher<'_>) {
         let Some(file) = &self.file else { return };
         let now = monotonic_ns();
         self.kept_ns = now;

@@ -12,21 +12,27 @@ mod published;
 mod site;
 
 use std::{
+    cell::RefCell,
+    rc::Rc,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use tokio::sync::mpsc::unbounded_channel;
+use tracing::warn;
 
 pub(super) use self::hooks::Hook;
 use self::{keeper::Keeper, memory::Memory, published::Published, site::Site};
 use super::{filter::Filter, live, watch::Watcher};
 use crate::{
+    alert::Alerts,
     cli::{Daemon, Live, Run},
     clock::Clock,
+    detect::Story,
     exporter::Exporter,
     failure::{FAILURE, Failure},
     http::{Server, UnixPlace},
+    logging,
     pipeline::Pipeline,
     probe::{AttachMode, Plan},
     select::Select,
@@ -46,6 +52,7 @@ const FOLLOWED: [Protocol; 5] = [
 ];
 
 pub(super) fn daemon(args: &Daemon) -> Result<u8, Failure> {
+    logging::start(&args.log)?;
     let configuration = Configuration::read(args.configuration.as_deref())?;
     let place = UnixPlace {
         path: args.socket.clone(),
@@ -53,7 +60,18 @@ pub(super) fn daemon(args: &Daemon) -> Result<u8, Failure> {
     };
     let server = Server::bind(&args.web, Some(&place))?;
     let every = configuration.detect.every.0.max(Duration::from_secs(1));
-    let watcher = Watcher::new(&configuration.detect, every, Filter::default());
+    let complain = |message: &str| warn!("{message}");
+    let settings = &configuration.alerts;
+    let alerts = privileges::without(|| Alerts::new(settings, complain))?;
+    let alerts = Rc::new(RefCell::new(alerts));
+    let hear = {
+        let (alerts, clock) = (Rc::clone(&alerts), Clock::now());
+        Box::new(move |news, story: &Story| {
+            alerts.borrow_mut().tell(news, story, &clock);
+            Ok(())
+        })
+    };
+    let watcher = Watcher::new(&configuration.detect, every, Filter::default(), hear);
     let (ask, asked) = unbounded_channel();
     let published = Arc::new(Mutex::new(Arc::new(Published::default())));
     let exporter = Exporter::new(&configuration.metrics)
@@ -77,6 +95,7 @@ pub(super) fn daemon(args: &Daemon) -> Result<u8, Failure> {
     let mut keeper = Keeper::new(
         watcher,
         configuration,
+        alerts,
         published,
         asked,
         server,

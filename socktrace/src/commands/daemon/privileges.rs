@@ -1,6 +1,8 @@
 //! What is only needed to begin is given up when all has begun. Capabilities belong to threads, and
 //! each of the three keeps what it needs.
 
+use std::{panic::resume_unwind, thread};
+
 use caps::{CapSet, Capability, CapsHashSet};
 use tracing::warn;
 
@@ -15,8 +17,17 @@ pub(super) const SNAPSHOTS: &[Capability] = &[
     Capability::CAP_SYS_ADMIN,
 ];
 
-/// Whoever talks to the network needs nothing.
-pub(super) const SERVER: &[Capability] = &[];
+/// Whoever talks to others, by the network or by alerts, needs nothing. A thread begins with what the
+/// one that starts it may, so this one starts them and has given up everything first.
+pub(super) fn without<T: Send>(start: impl FnOnce() -> T + Send) -> T {
+    thread::scope(|scope| {
+        let started = scope.spawn(|| {
+            keep(&[]);
+            start()
+        });
+        started.join().unwrap_or_else(|panic| resume_unwind(panic))
+    })
+}
 
 /// The calling thread keeps these, as far as it has them, and can never have more again.
 pub(super) fn keep(wanted: &[Capability]) {

@@ -223,6 +223,17 @@ fn health(families: &mut Families, reading: &Reading) {
             families.number(&metric::HOOK_SECONDS, &[hook], runs.ns as f64 / 1e9);
         }
     }
+    for it in &reading.alerts {
+        let results = [
+            ("delivered", it.delivered),
+            ("failed", it.failed),
+            ("dropped", it.dropped),
+        ];
+        for (result, count) in results {
+            families.value(&metric::ALERTS, &[&it.output, result], count);
+        }
+        families.value(&metric::ALERTS_WAITING, &[&it.output], it.waiting);
+    }
     families.value(&metric::TRACKED, &[], reading.tracked as u64);
     families.value(&metric::TABLE_FULL, &[], reading.untracked);
     for (learned, count) in &reading.corrections {
