@@ -35,9 +35,10 @@ pub(super) fn ask(cli: &Cli) -> Option<Result<u8, Failure>> {
 }
 
 fn put(list: &str, answer: &Answer, color: Color) -> Option<Result<u8, Failure>> {
-    let color = match colored(color, io::stdout().is_terminal()) {
-        true => "--color=always",
-        false => "--color=never",
+    let color = if colored(color, io::stdout().is_terminal()) {
+        "--color=always"
+    } else {
+        "--color=never"
     };
     let arguments = arguments(env::args().skip(1), color)?;
     let query = arguments.iter().map(|it| ("arg", &**it));

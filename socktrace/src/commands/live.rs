@@ -111,7 +111,7 @@ pub(super) fn run(
             pipeline: &mut pipeline,
             probes: &mut probes,
             snapshots,
-            questions: look.as_deref_mut().and_then(|look| look.asks()),
+            questions: look.as_deref_mut().and_then(Look::asks),
             look: look.as_deref_mut(),
             quiet,
         };

@@ -10,7 +10,7 @@ pub(super) enum Question {
     /// Everything that a scrape shows.
     Reading(oneshot::Sender<Reading>),
     /// What is open, by a fresh look.
-    List(Listing),
+    List(Box<Listing>),
     /// What is known of the sockets with these identities; 0 is none.
     Known(Vec<u64>, oneshot::Sender<Vec<Option<Told>>>),
     /// The hooks, and what they cost.

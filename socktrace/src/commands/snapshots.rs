@@ -68,7 +68,7 @@ enum Job {
     /// A snapshot.
     Snapshot,
     /// A list for somebody else; it goes to whoever asked.
-    List(Listing),
+    List(Box<Listing>),
 }
 
 /// A list of what is open, for somebody who is not this run.
@@ -297,7 +297,7 @@ impl Snapshots {
     }
 
     /// Has a list made for somebody else, by the thread that may look everywhere.
-    pub(super) fn list(&self, listing: Listing) {
+    pub(super) fn list(&self, listing: Box<Listing>) {
         // Without the thread there is no answer, which whoever asked notices.
         self.ask.send(Job::List(listing)).unwrap_or_default();
     }

@@ -1,5 +1,7 @@
 //! The daemon: what it knows by watching, and what it answers.
 
+#![allow(clippy::float_cmp, reason = "metrics are counts")]
+
 use std::{
     fs,
     path::{Path, PathBuf},

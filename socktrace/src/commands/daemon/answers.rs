@@ -115,11 +115,11 @@ async fn sockets(site: &Site, args: &Sockets) -> Result<Said, ApiError> {
     let details = details(args, &want);
     let listed = site
         .ask(|reply| {
-            Question::List(Listing {
+            Question::List(Box::new(Listing {
                 want,
                 details,
                 reply,
-            })
+            }))
         })
         .await
         .ok_or_else(stopping)?;

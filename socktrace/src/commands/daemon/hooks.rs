@@ -15,7 +15,8 @@ use crate::{
 /// A hook, as `/api/v1/hooks` has it.
 #[derive(Clone, Debug, Serialize)]
 pub(in crate::commands) struct Hook {
-    hook: &'static str,
+    #[serde(rename = "hook")]
+    name: &'static str,
     attached: bool,
     /// Not as it should be, and why.
     reason: Option<String>,
@@ -35,7 +36,7 @@ pub(super) fn hooks(probes: &Probes) -> Vec<Hook> {
         };
         let runs = counts.then(|| probes.runs(hook)).flatten();
         Hook {
-            hook: hook.name,
+            name: hook.name,
             attached,
             reason,
             runs: runs.map(|(count, _)| count),

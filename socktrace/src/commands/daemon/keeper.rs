@@ -61,15 +61,20 @@ pub(super) struct Keeper {
     counters: Counters,
 }
 
+/// What others see of it.
+pub(super) struct Front {
+    pub(super) server: Server,
+    pub(super) site: Arc<Site>,
+    pub(super) published: Arc<Mutex<Arc<Published>>>,
+    pub(super) questions: UnboundedReceiver<Question>,
+}
+
 impl Keeper {
     pub(super) fn new(
         watcher: Watcher<'static>,
         configuration: Configuration,
         alerts: Rc<RefCell<Alerts>>,
-        published: Arc<Mutex<Arc<Published>>>,
-        questions: UnboundedReceiver<Question>,
-        server: Server,
-        site: Arc<Site>,
+        front: Front,
         memory: Memory,
     ) -> Self {
         let owners = Owners::new(
@@ -83,11 +88,11 @@ impl Keeper {
             alerts,
             tally: Rc::new(RefCell::new(Tally::new(owners))),
             seen: Arc::default(),
-            published,
-            questions: Some(questions),
-            server: Some(server),
+            published: front.published,
+            questions: Some(front.questions),
+            server: Some(front.server),
             running: None,
-            site,
+            site: front.site,
             memory,
             clock: Clock::now(),
             counters: Counters::default(),

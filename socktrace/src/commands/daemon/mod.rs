@@ -22,7 +22,12 @@ use tokio::sync::mpsc::unbounded_channel;
 use tracing::warn;
 
 pub(super) use self::hooks::Hook;
-use self::{keeper::Keeper, memory::Memory, published::Published, site::Site};
+use self::{
+    keeper::{Front, Keeper},
+    memory::Memory,
+    published::Published,
+    site::Site,
+};
 use super::{filter::Filter, live, watch::Watcher};
 use crate::{
     alert::Alerts,
@@ -92,16 +97,13 @@ pub(super) fn daemon(args: &Daemon) -> Result<u8, Failure> {
         attach: AttachMode::Auto,
         kernel_log: false,
     };
-    let mut keeper = Keeper::new(
-        watcher,
-        configuration,
-        alerts,
-        published,
-        asked,
+    let front = Front {
         server,
         site,
-        memory,
-    );
+        published,
+        questions: asked,
+    };
+    let mut keeper = Keeper::new(watcher, configuration, alerts, front, memory);
     let sink = keeper.sink();
     let pipeline = |clock: Clock| {
         Ok(Pipeline::new(
