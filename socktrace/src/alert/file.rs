@@ -54,6 +54,8 @@ impl Deliver for File {
 
 #[cfg(test)]
 mod tests {
+    use std::process::{Command, Stdio};
+
     use serde_json::Value;
 
     use super::{
@@ -88,6 +90,58 @@ mod tests {
         };
         assert_eq!(words(moved), ["start", "update"]);
         assert_eq!(words(path), ["clear"]);
+    }
+
+    /// A file system of one page, gone when it is dropped.
+    struct Small(tempfile::TempDir);
+
+    impl Small {
+        fn new() -> Option<Self> {
+            let small = Self(tempfile::tempdir().unwrap());
+            let mut mount = Command::new("mount");
+            mount.args(["-t", "tmpfs", "-o", "size=4k", "socktrace-test"]);
+            let status = mount.arg(small.0.path()).stderr(Stdio::null()).status();
+            status.is_ok_and(|it| it.success()).then_some(small)
+        }
+    }
+
+    impl Drop for Small {
+        fn drop(&mut self) {
+            let mut umount = Command::new("umount");
+            drop(umount.arg(self.0.path()).stderr(Stdio::null()).status());
+        }
+    }
+
+    #[test]
+    #[allow(
+        clippy::print_stdout,
+        reason = "whoever wonders why nothing was tested"
+    )]
+    fn a_full_disk_keeps_no_half_of_a_line_and_takes_it_when_there_is_room() {
+        let Some(small) = Small::new() else {
+            println!("file systems cannot be mounted: not tested");
+            return;
+        };
+        let path = small.0.path().join("alerts.json");
+        let mut outlet = file(&path);
+        let [alert, ..] = alerts(finding(Severity::Confirmed, 42));
+        let fit = 4096 / alert.json.len();
+        for _ in 0..fit {
+            block_on(outlet.deliver(&alert)).unwrap();
+        }
+        for _ in 0..2 {
+            let undelivered = block_on(outlet.deliver(&alert)).unwrap_err();
+            assert!(undelivered.again);
+            assert!(
+                undelivered.why.contains("No space left"),
+                "{}",
+                undelivered.why
+            );
+            assert_eq!(fs::read_to_string(&path).unwrap(), alert.json.repeat(fit));
+        }
+        fs::write(&path, "").unwrap();
+        block_on(outlet.deliver(&alert)).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), alert.json);
     }
 
     #[test]

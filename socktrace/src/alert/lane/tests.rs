@@ -162,6 +162,27 @@ fn an_output_that_fails_holds_up_no_other() {
 }
 
 #[test]
+fn a_file_that_cannot_be_made_is_told_at_once_and_written_when_it_can() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("later/alerts.json");
+    let settings: Settings = toml::from_str(&format!("[file]\npath = {path:?}")).unwrap();
+    let complaints = Complaints::default();
+    let heard = complaints.complain();
+    let mut alerts = Alerts::new(&settings, move |text| heard(text)).unwrap();
+    // Before there is anything to tell.
+    eventually(|| complaints.heard().len() == 1);
+    alerts.tell(News::Began, &story(Severity::Confirmed, 1), &CLOCK);
+    std::fs::create_dir(path.parent().unwrap()).unwrap();
+    eventually(|| read(&path) == ["start"]);
+    alerts.finish();
+    let [gone, back] = &complaints.heard()[..] else {
+        panic!("{:?}", complaints.heard())
+    };
+    assert!(gone.contains("later/alerts.json: No such file"), "{gone}");
+    assert_eq!(back, "alerts reach file again");
+}
+
+#[test]
 fn a_reload_leaves_what_stays_and_tells_a_new_output_what_stands() {
     let folder = tempfile::tempdir().unwrap();
     let (one, two) = (folder.path().join("one"), folder.path().join("two"));
