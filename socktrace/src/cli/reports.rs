@@ -13,6 +13,7 @@ use crate::detect::Severity;
 Examples:
   socktrace leaks                             watch for a while, and say who leaks
   socktrace leaks --duration 20m -p 1234      long enough to tell a leak from a burst
+  socktrace leaks --stacks -p 1234            where it opens what it does not close
   socktrace leaks -o json --fail-on confirmed for scripts: status 3 if there is one
 
 What is found within seconds is what was there already. That something only accumulates takes time
@@ -20,6 +21,20 @@ to see: growth is told after a quarter of an hour, slow growth after an hour.")]
 pub struct Leaks {
     #[command(flatten)]
     pub watch: Watch,
+    /// Say where in their programs the sockets were opened, while it watches (docs/stacks.md)
+    #[arg(long)]
+    pub stacks: bool,
+    /// Keep no more different stacks than this: a kilobyte of the kernel's memory each
+    #[arg(long, value_name = "N", default_value_t = 8192, requires = "stacks",
+          value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub max_stacks: u32,
+}
+
+impl Leaks {
+    /// How many stacks to keep.
+    pub fn stacks(&self) -> u32 {
+        if self.stacks { self.max_stacks } else { 0 }
+    }
 }
 
 /// `limits`.

@@ -5,14 +5,20 @@ use std::io::{IsTerminal as _, Write as _};
 use super::{colored, quietly, stdout, tell, watch::watch};
 use crate::{
     cli::{Color, FailOn, Leaks, Limits, SocketsFormat},
-    detect::{Severity, limits, settings::Text},
+    detect::{Severity, Story, limits, settings::Text},
     failure::{FINDINGS, Failure},
+    probe::Stacks,
     sink,
+    stack::Places,
 };
 
 pub(super) fn leaks(args: &Leaks, color: Color) -> Result<u8, Failure> {
-    let watched = watch(&args.watch)?;
-    let stories = watched.standing.stories();
+    let watched = watch(&args.watch, args.stacks())?;
+    let mut stories: Vec<_> = watched.standing.stories().into_iter().cloned().collect();
+    if let Some(stacks) = &watched.stacks {
+        look_up(stacks, &mut stories);
+    }
+    let stories: Vec<_> = stories.iter().collect();
     let clock = &watched.clock;
     let mut out = stdout();
     let written = match args.watch.output {
@@ -42,7 +48,7 @@ pub(super) fn leaks(args: &Leaks, color: Color) -> Result<u8, Failure> {
 }
 
 pub(super) fn limits_near(args: &Limits) -> Result<u8, Failure> {
-    let watched = watch(&args.watch)?;
+    let watched = watch(&args.watch, 0)?;
     let mut rows = limits(&watched.world, watched.machine.inodes);
     // What has no limit is last, and worth a line.
     let informational = rows.pop_if(|row| row.limit.is_none());
@@ -59,6 +65,16 @@ pub(super) fn limits_near(args: &Limits) -> Result<u8, Failure> {
     let severities = stories.iter().map(|story| story.finding.severity);
     let near = severities.filter(|severity| *severity >= Severity::Warning);
     Ok(status(args.watch.fail_on, near))
+}
+
+/// Says where what was found was opened.
+fn look_up(stacks: &Stacks, stories: &mut [Story]) {
+    let mut places = Places::new(|key| stacks.get(key));
+    for story in stories {
+        let finding = &mut story.finding;
+        let process = finding.subject.process.as_deref();
+        finding.stacks = Some(places.look_up(&finding.opened, process));
+    }
 }
 
 /// 3 if something is as bad as that.

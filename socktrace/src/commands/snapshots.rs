@@ -15,7 +15,7 @@ use crate::{
     detect,
     inventory::{Row, Want, each},
     pipeline::Pipeline,
-    probe::{Plan, Probes, attach::Status},
+    probe::{AttachError, Plan, Probes, attach::Status},
     process::Ask,
     source::{
         Adopted, Item,
@@ -91,6 +91,9 @@ impl Sighting {
 
 /// Whoever looks at each snapshot when it has been taken in.
 pub(super) trait Look {
+    /// The hooks are there, and nothing has been told yet.
+    fn attached(&mut self, probes: &mut Probes) -> Result<(), AttachError>;
+
     /// Looks at it, and at what the table has made of it.
     /// `accepts`: it has been told who accepts since the run began.
     fn look(&mut self, sightings: &[detect::Sighting], table: &SocketTable, accepts: bool);

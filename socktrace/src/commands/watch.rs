@@ -19,7 +19,7 @@ use crate::{
     failure::Failure,
     pipeline::Pipeline,
     ports,
-    probe::{AttachMode, Plan},
+    probe::{AttachError, AttachMode, Plan, Probes, Stacks},
     process::{Process, read_comm},
     select::Select,
     settings::Configuration,
@@ -53,10 +53,13 @@ pub(super) struct Watched {
     pub(super) clock: Clock,
     /// How long it takes to see that something only accumulates.
     pub(super) growth_takes: Duration,
+    /// The stacks that were kept, if any were asked for.
+    pub(super) stacks: Option<Stacks>,
 }
 
-/// Follows everything for as long as is asked, looking in between.
-pub(super) fn watch(args: &Watch) -> Result<Watched, Failure> {
+/// Follows everything for as long as is asked, looking in between, and keeping so many `stacks` of the
+/// calls that make sockets.
+pub(super) fn watch(args: &Watch, stacks: u32) -> Result<Watched, Failure> {
     let configuration = Configuration::read(args.config_file.as_deref())?;
     let every = configuration.detect.every.0;
     let every = every.min(args.duration).max(AT_LEAST);
@@ -72,6 +75,7 @@ pub(super) fn watch(args: &Watch) -> Result<Watched, Failure> {
         ports: PortWatch::new(netns.clone())?,
         netns,
         pids: args.pids.clone(),
+        stacks: None,
     };
     let clock = Clock::now();
     let live = Live {
@@ -82,7 +86,11 @@ pub(super) fn watch(args: &Watch) -> Result<Watched, Failure> {
         attach: AttachMode::Auto,
         kernel_log: false,
     };
-    let plan = Plan::everything(&FOLLOWED, live.ring_size * 1024);
+    let plan = Plan {
+        stacks,
+        stacks_of: args.pids.clone(),
+        ..Plan::everything(&FOLLOWED, live.ring_size * 1024)
+    };
     let pipeline = |clock: Clock| {
         let ears = Box::new(Ears { lifetimes });
         Ok(Pipeline::new(
@@ -106,6 +114,7 @@ pub(super) fn watch(args: &Watch) -> Result<Watched, Failure> {
         machine: watcher.machine,
         clock,
         growth_takes: configuration.detect.growth_takes(),
+        stacks: watcher.stacks.filter(|_| stacks > 0),
     })
 }
 
@@ -120,9 +129,15 @@ struct Watcher {
     ports: PortWatch,
     netns: Vec<u32>,
     pids: Vec<u32>,
+    stacks: Option<Stacks>,
 }
 
 impl Look for Watcher {
+    fn attached(&mut self, probes: &mut Probes) -> Result<(), AttachError> {
+        self.stacks = Some(probes.take_stacks()?);
+        Ok(())
+    }
+
     fn look(&mut self, sightings: &[Sighting], table: &SocketTable, accepts: bool) {
         let now = monotonic_ns();
         let mut people = People::new(table);

@@ -11,6 +11,7 @@ mod entry;
 mod holders;
 mod lifecycle;
 mod names;
+mod opened;
 mod processes;
 mod reconcile;
 mod socket;
@@ -31,6 +32,7 @@ use socktrace_common::{
 
 pub use self::{
     entry::{Accepts, Entry},
+    opened::{Call, Opened, Place},
     reconcile::Corrections,
     time_waits::TimeWait,
 };
