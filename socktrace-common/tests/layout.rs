@@ -17,7 +17,7 @@ use socktrace_common::{
     },
     holder::HolderRecord,
     socket::{INODE_ID, Protocol, SYNTHETIC_ID, SocketInfo, TcpState},
-    stack::{FIRST_KEY, NoStack, STACK_FRAMES, Stack},
+    stack::{FIRST_KEY, NoStack, Stack},
 };
 
 /// Size of what a field holds.
@@ -170,6 +170,12 @@ fn records_of_processes_stay_as_they_are() {
 
 #[test]
 fn what_iterators_write_stays_as_it_is() {
+    layout!(Stack, size 968, align 8, {
+        check 0 4,
+        length 4 4,
+        top 8 64,
+        frames 72 896,
+    });
     layout!(HolderRecord, size 48, align 8, {
         cookie 0 8,
         start_ns 8 8,

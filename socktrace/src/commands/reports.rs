@@ -2,7 +2,10 @@
 
 use std::io::{IsTerminal as _, Write as _};
 
-use super::{colored, quietly, stdout, tell, watch::watch};
+use super::{
+    colored, quietly, stdout, tell,
+    watch::{FOLLOWED, watch},
+};
 use crate::{
     cli::{Color, FailOn, Leaks, Limits, SocketsFormat},
     detect::{Severity, Story, limits, settings::Text},
@@ -73,7 +76,13 @@ fn look_up(stacks: &Stacks, stories: &mut [Story]) {
     for story in stories {
         let finding = &mut story.finding;
         let process = finding.subject.process.as_deref();
-        finding.stacks = Some(places.look_up(&finding.opened, process));
+        // Of others no call was seen, whenever it was.
+        let followed = finding
+            .subject
+            .proto
+            .is_some_and(|it| FOLLOWED.contains(&it));
+        let opened = if followed { &finding.opened[..] } else { &[] };
+        finding.stacks = Some(places.look_up(opened, process));
     }
 }
 

@@ -38,7 +38,7 @@ const HOLD: u32 = 3;
 
 /// Of these, births and ends are followed. Unix sockets come and go by the thousand on some machines,
 /// and a look shows all that matters of them.
-const FOLLOWED: [Protocol; 4] = [
+pub(super) const FOLLOWED: [Protocol; 4] = [
     Protocol::Tcp,
     Protocol::Mptcp,
     Protocol::Udp,

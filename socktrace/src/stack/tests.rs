@@ -38,11 +38,11 @@ fn opened(stack: u32) -> Opened {
     table.get(1).unwrap().opened()
 }
 
-fn stack(frames: &[u64]) -> Option<Stack> {
+fn stack(frames: &[u64]) -> Stack {
     let mut stack = Stack::new_zeroed();
     stack.frames[..frames.len()].copy_from_slice(frames);
     stack.length = u32::try_from(frames.len()).unwrap();
-    Some(stack)
+    stack
 }
 
 fn here() -> u64 {
@@ -60,7 +60,7 @@ fn notes(openings: &[Opening]) -> Vec<(u64, &str)> {
 
 #[test]
 fn functions_of_a_live_process_have_names_and_a_broken_chain_says_so() {
-    let mut places = Places::new(|_| stack(&[here(), 5, here()]));
+    let mut places = Places::new(|_| Some(stack(&[here(), 5, here()])));
     let process = Process::new(std::process::id());
     let found = places.look_up(&[(opened(100), 3)], Some(&process));
     let [opening] = &found[..] else {
@@ -80,8 +80,8 @@ fn functions_of_a_live_process_have_names_and_a_broken_chain_says_so() {
 #[test]
 fn the_same_place_is_told_once_and_the_unknown_comes_last() {
     let mut places = Places::new(|key| match key {
-        100 | 101 => stack(&[here()]),
-        102 => stack(&[here() + 1]),
+        100 | 101 => Some(stack(&[here()])),
+        102 => Some(stack(&[here() + 1])),
         _ => None,
     });
     let process = Process::new(std::process::id());
@@ -109,7 +109,7 @@ fn the_same_place_is_told_once_and_the_unknown_comes_last() {
 
 #[test]
 fn of_a_process_that_is_gone_there_are_addresses() {
-    let mut places = Places::new(|_| stack(&[here(), 0x7000]));
+    let mut places = Places::new(|_| Some(stack(&[here(), 0x7000])));
     // No process has that number: it is above every limit.
     let gone = Process::new(u32::MAX / 2);
     // Another one has its number now.
