@@ -34,7 +34,7 @@ pub struct Plan {
     pub ring_bytes: u32,
     /// Keep so many different stacks of calls that make sockets; 0 for none.
     pub stacks: u32,
-    /// Those of these processes only, if any are named.
+    /// Those of these processes only, if any are named; and those of `pids`.
     pub stacks_of: Vec<u32>,
     /// Which attach points may be used.
     pub mode: AttachMode,

@@ -89,9 +89,14 @@ int main(void)
 				reconnect(early);
 			} else if (!strcmp(word, "thread")) {
 				pthread_create(&thread, 0, idle, 0);
-			} else if (!strcmp(word, "leave") && fork() != 0) {
+			} else if (!strcmp(word, "leave")) {
 				/* The child has everything; who opened it is gone. */
-				_exit(0);
+				pid_t parent = getpid();
+
+				if (fork() != 0)
+					_exit(0);
+				while (getppid() == parent)
+					usleep(1000);
 			}
 		}
 		printf("done\n");
