@@ -28,6 +28,11 @@ pub const URING_CQE: u32 = 128;
 /// cgroup v2 is there). Without it their last `close()` does.
 pub const HAVE_RELEASE: u32 = 256;
 
+/// [`Config::flags`]: keep the stacks of the calls that make sockets.
+pub const KEEP_STACKS: u32 = 512;
+/// [`Config::flags`]: those of the processes in the map `PIDS` only.
+pub const STACKS_OF_PIDS: u32 = 1024;
+
 /// Words of 64 ports for one side in the map `PORTS`: 65,536 bits. Local ports come first, remote
 /// ports follow.
 pub const PORT_WORDS: u32 = 65_536 / 64;
@@ -163,5 +168,8 @@ wire! {
         pub bucket_port: u32,
         pub bucket_reuse: u32,
         pub bucket_reuse_port: u32,
+        /// The stack pointer in `struct pt_regs`, where a call leaves its return address on the
+        /// stack; absent on other architectures.
+        pub regs_stack: u32,
     }
 }

@@ -96,8 +96,9 @@ wire! {
         pub tgid: u32,
         /// Thread that was running, likewise.
         pub tid: u32,
-        /// Keeps what follows 8-byte aligned.
-        pub pad: u32,
+        /// Of `socket()`, `connect()` and `accept()`: key of the caller's stack in the map `STACKS`,
+        /// or a [`NoStack`](crate::stack::NoStack); 0 where nobody asked.
+        pub stack: u32,
     }
 
     /// [`EventKind::Socket`].

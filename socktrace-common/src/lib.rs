@@ -12,6 +12,7 @@ pub mod counters;
 pub mod event;
 pub mod holder;
 pub mod socket;
+pub mod stack;
 
 /// Derives the checked byte casts of `zerocopy` on the user side only.
 macro_rules! wire {

@@ -7,7 +7,7 @@ use std::mem::offset_of;
 use socktrace_common::{
     config::{
         Config, FILTER_LOCAL_PORTS, FILTER_PIDS, FILTER_REMOTE_PORTS, HAVE_COOKIE, HAVE_PT_REGS,
-        HAVE_RELEASE, ONLY_IPV4, ONLY_IPV6, Offsets,
+        HAVE_RELEASE, KEEP_STACKS, ONLY_IPV4, ONLY_IPV6, Offsets, STACKS_OF_PIDS, URING_CQE,
     },
     counters::{Outcome, SLOTS, outcome_slot, seen_slot},
     event::{
@@ -17,6 +17,7 @@ use socktrace_common::{
     },
     holder::HolderRecord,
     socket::{INODE_ID, Protocol, SYNTHETIC_ID, SocketInfo, TcpState},
+    stack::{FIRST_KEY, NoStack, Stack},
 };
 
 /// Size of what a field holds.
@@ -58,7 +59,7 @@ fn what_every_record_begins_with_stays_where_it_is() {
         cpu 18 2,
         tgid 20 4,
         tid 24 4,
-        pad 28 4,
+        stack 28 4,
     });
     layout!(SocketInfo, size 56, align 8, {
         id 0 8,
@@ -169,6 +170,12 @@ fn records_of_processes_stay_as_they_are() {
 
 #[test]
 fn what_iterators_write_stays_as_it_is() {
+    layout!(Stack, size 968, align 8, {
+        check 0 4,
+        length 4 4,
+        top 8 64,
+        frames 72 896,
+    });
     layout!(HolderRecord, size 48, align 8, {
         cookie 0 8,
         start_ns 8 8,
@@ -200,7 +207,7 @@ fn what_the_hooks_are_told_stays_as_it_is() {
         pid_namespace 24 4,
         pad 28 4,
     });
-    layout!(Offsets, size 340, align 4, {
+    layout!(Offsets, size 344, align 4, {
         sock_family 0 4,
         sock_state 4 4,
         sock_daddr 8 4,
@@ -284,6 +291,7 @@ fn what_the_hooks_are_told_stays_as_it_is() {
         bucket_port 328 4,
         bucket_reuse 332 4,
         bucket_reuse_port 336 4,
+        regs_stack 340 4,
     });
 }
 
@@ -382,6 +390,23 @@ fn the_numbers_of_causes_keep_their_meaning() {
 }
 
 #[test]
+fn the_numbers_of_missing_stacks_keep_their_meaning() {
+    let numbers = [
+        (NoStack::Unreadable, 1),
+        (NoStack::Full, 2),
+        (NoStack::Collision, 3),
+        (NoStack::Ring, 4),
+    ];
+    for (reason, number) in numbers {
+        assert_eq!(reason as u32, number);
+        assert_eq!(NoStack::from_number(number), Some(reason));
+        assert!(number < FIRST_KEY);
+    }
+    assert_eq!(NoStack::from_number(0), None);
+    assert_eq!(NoStack::from_number(5), None);
+}
+
+#[test]
 fn every_flag_has_a_bit_of_its_own() {
     let flags = [
         FILTER_PIDS,
@@ -392,6 +417,9 @@ fn every_flag_has_a_bit_of_its_own() {
         HAVE_COOKIE,
         HAVE_PT_REGS,
         HAVE_RELEASE,
+        URING_CQE,
+        KEEP_STACKS,
+        STACKS_OF_PIDS,
     ];
     assert!(flags.iter().all(|flag| flag.is_power_of_two()));
     let all = flags.iter().fold(0, |all, flag| all | flag);

@@ -75,7 +75,8 @@ pub(crate) unsafe fn emit<T: 'static>(
             cpu: bpf_get_smp_processor_id() as u16,
             tgid,
             tid,
-            pad: 0,
+            // Whoever knows the caller's writes it.
+            stack: 0,
         });
     }
     fill(record);

@@ -34,6 +34,7 @@ mod iterators;
 mod kernel;
 mod maps;
 mod process;
+mod stack;
 
 #[cfg(not(test))]
 #[panic_handler]

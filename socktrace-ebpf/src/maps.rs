@@ -12,6 +12,7 @@ use socktrace_common::{
     config::{Config, Offsets, PORT_WORDS},
     counters::SLOTS,
     socket::SocketInfo,
+    stack::Stack,
 };
 
 use crate::atomic::fetch_increment;
@@ -98,6 +99,15 @@ pub(crate) struct Closing {
     /// Not 0: nothing else tells of the socket's end if this is its last reference.
     pub(crate) ends: u32,
 }
+
+/// Stacks of the calls that make sockets, by the numbers that records have for them. There is room for
+/// more when user space asks for stacks.
+#[map]
+pub(crate) static STACKS: HashMap<u32, Stack> = HashMap::with_max_entries(1, 0);
+
+/// The stack that is being read on this CPU: too big for a program's own.
+#[map]
+pub(crate) static STACK: PerCpuArray<Stack> = PerCpuArray::with_max_entries(1, 0);
 
 /// Ports that `connect()` does not share, a bit each: what the iterator over TCP sockets finds.
 #[map]

@@ -21,6 +21,8 @@ pub mod change;
 
 pub mod table;
 
+pub mod stack;
+
 pub mod inventory;
 
 pub mod ports;

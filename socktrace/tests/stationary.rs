@@ -19,6 +19,7 @@ use socktrace::{
     },
     endpoint::Endpoint,
     source::snapshot::Protocol,
+    table::Opened,
 };
 use socktrace_common::socket::TcpState;
 
@@ -187,6 +188,7 @@ fn member(born: f64, idle_since: f64) -> Member {
         recv_queue: 0,
         send_queue: 0,
         complete: true,
+        opened: Opened::default(),
     }
 }
 

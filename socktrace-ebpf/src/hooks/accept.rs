@@ -18,6 +18,7 @@ use crate::{
         sock, task,
     },
     process::announce,
+    stack,
 };
 
 /// The handshake ran in softirq, under whoever was interrupted. Only here the acceptor is known.
@@ -34,7 +35,8 @@ fn try_accept(context: &TracePointContext) -> Outcome {
         return Outcome::Filtered;
     };
     let listener = task::argument(0).and_then(|fd| file::socket(fd as i32));
-    accepted(context, tgid, &socket, identity(listener), fd)
+    let stack = stack::of_call(context, tgid);
+    accepted(context, tgid, &socket, identity(listener), fd, stack)
 }
 
 /// Identity of a listener, 0 if it is not known.
@@ -54,6 +56,7 @@ pub(super) fn accepted(
     socket: &Subject,
     listener: u64,
     fd: i32,
+    stack: u32,
 ) -> Outcome {
     if socket.follow().is_err() {
         return Outcome::LostMap;
@@ -63,6 +66,7 @@ pub(super) fn accepted(
     // SAFETY: every field of the record is written.
     unsafe {
         emit(EventKind::Accept, context, |record: *mut AcceptEvent| {
+            (&raw mut (*record).header.stack).write(stack);
             socket.describe(&raw mut (*record).socket);
             (&raw mut (*record).listener).write(listener);
             (&raw mut (*record).fd).write(fd);

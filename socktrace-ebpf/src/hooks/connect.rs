@@ -17,6 +17,7 @@ use crate::{
     emit::{emit, run},
     kernel::task,
     process::announce,
+    stack,
 };
 
 /// A non-blocking `connect()` that has begun.
@@ -41,20 +42,41 @@ fn try_connect(context: &TracePointContext) -> Outcome {
     };
     let ret = returned(context) as i32;
     let target = task::argument(1).zip(task::argument(2));
-    connected(context, tgid, &socket, fd, ret, target)
+    let call = Returned {
+        fd,
+        ret,
+        target,
+        stack: stack::of_call(context, tgid),
+    };
+    connected(context, tgid, &socket, &call)
 }
 
-/// The running process's `connect()` has returned. `target` is the address of a `sockaddr` in its
-/// memory, and the length.
+/// A `connect()` that is over.
+pub(super) struct Returned {
+    /// The descriptor that it named, -1 where that is not known.
+    pub(super) fd: i32,
+    /// 0 or a negative errno.
+    pub(super) ret: i32,
+    /// The address of a `sockaddr` in its memory, and the length.
+    pub(super) target: Option<(u64, u64)>,
+    /// Of [`stack`].
+    pub(super) stack: u32,
+}
+
+/// The running process's `connect()` has returned.
 #[inline(always)]
 pub(super) fn connected(
     context: &impl EbpfContext,
     tgid: u32,
     socket: &Subject,
-    fd: i32,
-    ret: i32,
-    target: Option<(u64, u64)>,
+    call: &Returned,
 ) -> Outcome {
+    let Returned {
+        fd,
+        ret,
+        target,
+        stack,
+    } = *call;
     if socket.follow().is_err() {
         return Outcome::LostMap;
     }
@@ -67,6 +89,7 @@ pub(super) fn connected(
     // SAFETY: every field of the record is written.
     unsafe {
         emit(EventKind::Connect, context, |record: *mut ConnectEvent| {
+            (&raw mut (*record).header.stack).write(stack);
             socket.describe(&raw mut (*record).socket);
             (&raw mut (*record).fd).write(fd);
             (&raw mut (*record).ret).write(ret);

@@ -20,6 +20,7 @@ use crate::{
     emit::{emit, run},
     kernel::{Probed, sock, task},
     process::announce,
+    stack,
 };
 
 /// `inet_create()` runs this in the creating process (4.10). It gives the socket its cookie, which
@@ -73,12 +74,19 @@ fn try_socket(context: &TracePointContext, fd: i32) -> Outcome {
     let (Some(tgid), Some(socket)) = (caller(EventKind::Socket), Subject::behind(fd)) else {
         return Outcome::Filtered;
     };
-    created(context, tgid, &socket, fd)
+    created(context, tgid, &socket, fd, stack::of_call(context, tgid))
 }
 
-/// The running process has created the socket.
+/// The running process has created the socket. `stack` is of [`stack`](crate::stack), here and in
+/// what follows.
 #[inline(always)]
-pub(super) fn created(context: &impl EbpfContext, tgid: u32, socket: &Subject, fd: i32) -> Outcome {
+pub(super) fn created(
+    context: &impl EbpfContext,
+    tgid: u32,
+    socket: &Subject,
+    fd: i32,
+    stack: u32,
+) -> Outcome {
     if socket.follow().is_err() {
         return Outcome::LostMap;
     }
@@ -86,6 +94,7 @@ pub(super) fn created(context: &impl EbpfContext, tgid: u32, socket: &Subject, f
     // SAFETY: every field of the record is written.
     unsafe {
         emit(EventKind::Socket, context, |record: *mut SocketEvent| {
+            (&raw mut (*record).header.stack).write(stack);
             socket.describe(&raw mut (*record).socket);
             (&raw mut (*record).fd).write(fd);
             let socket_type = sock::socket_type::<Probed>(socket.file.sk);

@@ -14,7 +14,7 @@ use super::{
     accept::{accepted, identity},
     bind::{Call, called},
     close::closed,
-    connect::connected,
+    connect::{Returned, connected},
     destroy::destroyed_by_close,
     socket::created,
     subject::{Subject, caller},
@@ -26,6 +26,7 @@ use crate::{
         uring::{ACCEPT, BIND, CLOSE, CONNECT, Completion, LISTEN, Request, Ring, SOCKET},
     },
     maps::{ACCEPTING, Accepting, CLOSING, Closing, offset},
+    stack,
 };
 
 /// A request that was taken back before it had an outcome.
@@ -202,7 +203,7 @@ fn try_accept(
         return Outcome::Filtered;
     };
     match Subject::of(file) {
-        Some(socket) => accepted(context, tgid, &socket, listener, fd),
+        Some(socket) => accepted(context, tgid, &socket, listener, fd, stack::of_ring()),
         None => Outcome::Filtered,
     }
 }
@@ -214,7 +215,7 @@ fn try_socket(context: &impl EbpfContext, ring: Ring, slot: u32, result: i32) ->
         return Outcome::Filtered;
     };
     match Subject::of(file) {
-        Some(socket) => created(context, tgid, &socket, fd),
+        Some(socket) => created(context, tgid, &socket, fd, stack::of_ring()),
         None => Outcome::Filtered,
     }
 }
@@ -236,7 +237,13 @@ fn try_connect(context: &impl EbpfContext, request: Request, result: i32) -> Out
         request.command(offset!(uring_connect_addr)),
         u64::from(request.command::<u32>(offset!(uring_connect_length))),
     );
-    connected(context, tgid, &socket, -1, result, Some(target))
+    let call = Returned {
+        fd: -1,
+        ret: result,
+        target: Some(target),
+        stack: stack::of_ring(),
+    };
+    connected(context, tgid, &socket, &call)
 }
 
 #[inline(always)]

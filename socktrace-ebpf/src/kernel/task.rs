@@ -6,7 +6,7 @@ use socktrace_common::{
     event::{DESCRIPTOR_WORDS, DescriptorSet},
 };
 
-use super::{Memory as _, Probed, Typed};
+use super::{Memory as _, Probed, Typed, present};
 use crate::maps::{config, offset};
 
 /// A pointer to a `struct task_struct` that the verifier knows as such.
@@ -97,6 +97,16 @@ pub(crate) fn argument(index: usize) -> Option<u64> {
 pub(crate) fn fourth_argument() -> Option<u64> {
     // SAFETY: the verifier knows the registers' type.
     registers().map(|regs| unsafe { Typed::read(regs, offset!(regs_fourth)) })
+}
+
+/// Where the stack of the running program is, if calls leave their return addresses there.
+#[inline(always)]
+pub(crate) fn stack_pointer() -> Option<u64> {
+    if !present(offset!(regs_stack)) {
+        return None;
+    }
+    // SAFETY: the verifier knows the registers' type.
+    registers().map(|regs| unsafe { Typed::read(regs, offset!(regs_stack)) })
 }
 
 /// The descriptor that a running `connect()` names, -1 where another call or none runs.

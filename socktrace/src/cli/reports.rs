@@ -13,6 +13,7 @@ use crate::detect::Severity;
 Examples:
   socktrace leaks                             watch for a while, and say who leaks
   socktrace leaks --duration 20m -p 1234      long enough to tell a leak from a burst
+  socktrace leaks --stacks -p 1234            where it opens what it does not close
   socktrace leaks -o json --fail-on confirmed for scripts: status 3 if there is one
   socktrace leaks --follow                    each finding as it begins, changes and ends
   socktrace leaks --follow --config.file alerts.toml
@@ -27,6 +28,20 @@ pub struct Leaks {
     /// outputs of the configuration (docs/alerts.md)
     #[arg(long)]
     pub follow: bool,
+    /// Say where in their programs the sockets were opened, while it watches (docs/stacks.md)
+    #[arg(long, conflicts_with = "follow")]
+    pub stacks: bool,
+    /// Keep no more different stacks than this: a kilobyte of the kernel's memory each
+    #[arg(long, value_name = "N", default_value_t = 8192, requires = "stacks",
+          value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub max_stacks: u32,
+}
+
+impl Leaks {
+    /// How many stacks to keep.
+    pub fn stacks(&self) -> u32 {
+        if self.stacks { self.max_stacks } else { 0 }
+    }
 }
 
 /// `limits`.

@@ -38,7 +38,7 @@ pub(super) fn follow(args: &Leaks, color: Color) -> Result<u8, Failure> {
         })
     };
     let duration = args.watch.duration;
-    let watched = watch_for(&args.watch, duration, &configuration, Box::new(hear));
+    let watched = watch_for(&args.watch, 0, duration, &configuration, Box::new(hear));
     alerts.finish();
     for (output, counts) in alerts.counts() {
         if counts.delivered == 0 && counts.waiting + counts.failed + counts.dropped == 0 {

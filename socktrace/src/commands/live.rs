@@ -81,6 +81,9 @@ pub(super) fn run(
     runtime.block_on(async {
         let mut probes = Probes::attach(&plan)?;
         warn(&probes, &plan, &environment);
+        if let Some(look) = look.as_deref_mut() {
+            look.attached(&mut probes)?;
+        }
         let mut ring = Ring::new(probes.take_ring()?)?;
         let mut pipeline = pipeline(Clock::now())?;
         pipeline.most = count.unwrap_or(u64::MAX);

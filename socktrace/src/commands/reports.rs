@@ -5,22 +5,34 @@ use std::{
     time::Duration,
 };
 
-use super::{colored, filter::Filter, follow::follow, quietly, stdout, tell, watch::watch};
+use super::{
+    colored,
+    filter::Filter,
+    follow::follow,
+    quietly, stdout, tell,
+    watch::{FOLLOWED, watch},
+};
 use crate::{
     cli::{Color, FailOn, Leaks, Limits, SocketsFormat},
     clock::Clock,
     detect::{Limit, Severity, Story, limits, settings::Text},
     failure::{FINDINGS, Failure},
+    probe::Stacks,
     sink,
+    stack::Places,
 };
 
 pub(super) fn leaks(args: &Leaks, color: Color) -> Result<u8, Failure> {
     if args.follow {
         return follow(args, color);
     }
-    let watched = watch(&args.watch)?;
+    let watched = watch(&args.watch, args.stacks())?;
+    let mut stories: Vec<_> = watched.standing.stories().into_iter().cloned().collect();
+    if let Some(stacks) = &watched.stacks {
+        look_up(stacks, &mut stories);
+    }
     let report = Leaking {
-        stories: &watched.standing.stories(),
+        stories: &stories.iter().collect::<Vec<_>>(),
         clock: &watched.clock,
         watched: args.watch.duration(),
         growth_takes: watched.growth_takes,
@@ -90,7 +102,7 @@ impl Leaking<'_> {
 }
 
 pub(super) fn limits_near(args: &Limits) -> Result<u8, Failure> {
-    let watched = watch(&args.watch)?;
+    let watched = watch(&args.watch, 0)?;
     let filter = Filter::new(&args.watch)?;
     let mut rows = limits(&watched.world, watched.machine.inodes);
     rows.retain(|row| filter.wants_limit(row));
@@ -120,6 +132,22 @@ pub(super) fn write_limits(
 pub(super) fn near(args: &Limits, severities: impl Iterator<Item = Severity>) -> u8 {
     let near = severities.filter(|severity| *severity >= Severity::Warning);
     status(args.watch.fail_on, near)
+}
+
+/// Says where what was found was opened.
+fn look_up(stacks: &Stacks, stories: &mut [Story]) {
+    let mut places = Places::new(|key| stacks.get(key));
+    for story in stories {
+        let finding = &mut story.finding;
+        let process = finding.subject.process.as_deref();
+        // Of others no call was seen, whenever it was.
+        let followed = finding
+            .subject
+            .proto
+            .is_some_and(|it| FOLLOWED.contains(&it));
+        let opened = if followed { &finding.opened[..] } else { &[] };
+        finding.stacks = Some(places.look_up(opened, process));
+    }
 }
 
 /// 3 if something is as bad as that.

@@ -48,6 +48,7 @@ impl KernelSelection {
             ring_bytes: live.ring_size * 1024,
             mode: live.attach,
             kernel_log: live.kernel_log,
+            ..Plan::default()
         })
     }
 }

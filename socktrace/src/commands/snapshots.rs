@@ -24,7 +24,7 @@ use crate::{
     failure::Failure,
     inventory::{Listed, Missing, Row, Want, each},
     pipeline::Pipeline,
-    probe::{Plan, Probes, attach::Status},
+    probe::{AttachError, Plan, Probes, attach::Status},
     process::Ask,
     source::{
         Adopted, Item,
@@ -139,6 +139,11 @@ impl Sighting {
 
 /// Whoever looks at each snapshot when it has been taken in.
 pub(super) trait Look {
+    /// The hooks are there, and nothing has been told yet.
+    fn attached(&mut self, _: &mut Probes) -> Result<(), AttachError> {
+        Ok(())
+    }
+
     /// Ports and limits of these namespaces are wanted, or of all.
     fn netns(&self) -> &[u32];
 

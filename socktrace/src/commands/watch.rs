@@ -23,7 +23,7 @@ use crate::{
     failure::Failure,
     pipeline::Pipeline,
     ports,
-    probe::{AttachMode, Plan},
+    probe::{AttachError, AttachMode, Plan, Probes, Stacks},
     process::{Process, read_comm},
     select::Select,
     settings::Configuration,
@@ -39,7 +39,7 @@ const HOLD: u32 = 3;
 
 /// Of these, births and ends are followed. Unix sockets come and go by the thousand on some machines,
 /// and a look shows all that matters of them.
-const FOLLOWED: [Protocol; 4] = [
+pub(super) const FOLLOWED: [Protocol; 4] = [
     Protocol::Tcp,
     Protocol::Mptcp,
     Protocol::Udp,
@@ -54,21 +54,31 @@ pub(super) struct Watched {
     pub(super) clock: Clock,
     /// How long it takes to see that something only accumulates.
     pub(super) growth_takes: Duration,
+    /// The stacks that were kept, if any were asked for.
+    pub(super) stacks: Option<Stacks>,
 }
 
 /// Hears what is news. An error ends the watch.
 pub(super) type Hear<'a> = Box<dyn FnMut(News, &Story) -> io::Result<()> + 'a>;
 
-/// Follows everything for as long as is asked, looking in between.
-pub(super) fn watch(args: &Watch) -> Result<Watched, Failure> {
+/// Follows everything for as long as is asked, looking in between, and keeping so many `stacks` of the
+/// calls that make sockets.
+pub(super) fn watch(args: &Watch, stacks: u32) -> Result<Watched, Failure> {
     let configuration = Configuration::read(args.config_file.as_deref())?;
     let duration = Some(args.duration());
-    watch_for(args, duration, &configuration, Box::new(|_, _| Ok(())))
+    watch_for(
+        args,
+        stacks,
+        duration,
+        &configuration,
+        Box::new(|_, _| Ok(())),
+    )
 }
 
 /// The same, until somebody says stop if no time is given, and with an ear for what is news.
 pub(super) fn watch_for(
     args: &Watch,
+    stacks: u32,
     duration: Option<Duration>,
     configuration: &Configuration,
     hear: Hear<'_>,
@@ -86,7 +96,11 @@ pub(super) fn watch_for(
         attach: AttachMode::Auto,
         kernel_log: false,
     };
-    let plan = Plan::everything(&FOLLOWED, live.ring_size * 1024);
+    let plan = Plan {
+        stacks,
+        stacks_of: args.pids.clone(),
+        ..Plan::everything(&FOLLOWED, live.ring_size * 1024)
+    };
     let pipeline = |clock: Clock| {
         Ok(Pipeline::new(
             Select::default(),
@@ -109,6 +123,7 @@ pub(super) fn watch_for(
         machine: watcher.machine,
         clock,
         growth_takes: configuration.detect.growth_takes(),
+        stacks: watcher.stacks.filter(|_| stacks > 0),
     })
 }
 
@@ -125,9 +140,15 @@ pub(super) struct Watcher<'h> {
     machine: Machine,
     ports: PortReport,
     filter: Filter,
+    stacks: Option<Stacks>,
 }
 
 impl Look for Watcher<'_> {
+    fn attached(&mut self, probes: &mut Probes) -> Result<(), AttachError> {
+        self.stacks = Some(probes.take_stacks()?);
+        Ok(())
+    }
+
     fn netns(&self) -> &[u32] {
         &self.filter.netns
     }
@@ -188,6 +209,7 @@ impl<'h> Watcher<'h> {
             machine: Machine::default(),
             ports: PortReport::default(),
             filter,
+            stacks: None,
         }
     }
 

@@ -157,6 +157,7 @@ fn member(sighting: &Sighting, what: What, table: &SocketTable) -> Member {
         recv_queue: sighting.recv_queue,
         send_queue: sighting.send_queue,
         complete: entry.is_none_or(|entry| entry.is_complete()),
+        opened: entry.map(|entry| entry.opened()).unwrap_or_default(),
     }
 }
 

@@ -73,7 +73,7 @@ impl Detector for CloseWait {
             let Some(severity) = self.severity(now, &members, &seen) else {
                 continue;
             };
-            let mut finding = self.growth.finding(severity, group, &seen);
+            let mut finding = self.growth.finding(severity, group, &members, &seen);
             let with = |count: fn(&&&Member) -> bool| members.iter().filter(count).count() as u64;
             finding.evidence.extend([
                 // Read to the end: the program has seen that the peer is gone.

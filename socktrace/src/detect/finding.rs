@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use super::Filled;
-use crate::{endpoint::Endpoint, process::Process, source::snapshot::Protocol};
+use super::{Filled, Member};
+use crate::{
+    endpoint::Endpoint, process::Process, source::snapshot::Protocol, stack::Opening, table::Opened,
+};
 
 /// Declares the kinds of finding with the words that users see, once.
 macro_rules! kinds {
@@ -187,6 +189,10 @@ pub struct Finding {
     pub complete: bool,
     /// The numbers that the rule saw.
     pub evidence: Vec<(&'static str, Evidence)>,
+    /// Where the sockets that were counted were opened, and how many in each place.
+    pub opened: Vec<(Opened, u64)>,
+    /// The same for people, once somebody has looked the places up.
+    pub stacks: Option<Vec<Opening>>,
     /// The next command to run. We never kill anything.
     pub advice: String,
 }
@@ -205,6 +211,8 @@ impl Finding {
             eta_seconds: None,
             complete: true,
             evidence: Vec::new(),
+            opened: Vec::new(),
+            stacks: None,
             advice: String::new(),
         }
     }
@@ -228,6 +236,14 @@ impl Finding {
             remote: subject.remote,
             lport: subject.lport,
         }
+    }
+
+    /// Remembers where these sockets were opened.
+    pub(super) fn opened_by(&mut self, members: &[&Member]) {
+        let mut opened: Vec<_> = members.iter().map(|member| member.opened).collect();
+        opened.sort_unstable();
+        let places = opened.chunk_by(PartialEq::eq);
+        self.opened = places.map(|same| (same[0], same.len() as u64)).collect();
     }
 
     /// Adds a number that the rule saw.

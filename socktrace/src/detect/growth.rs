@@ -104,23 +104,32 @@ impl Growth {
         advice: impl Fn(&Finding) -> String,
     ) {
         let mut groups = Vec::new();
-        self.look(world, counts, |group, _, seen| groups.push((group, seen)));
-        for (group, seen) in groups {
+        self.look(world, counts, |group, members, seen| {
+            groups.push((group, members, seen));
+        });
+        for (group, members, seen) in groups {
             let Some(severity) = self.severity(&seen) else {
                 continue;
             };
-            let mut finding = self.finding(severity, group, &seen);
+            let mut finding = self.finding(severity, group, &members, &seen);
             finding.advice = advice(&finding);
             found.push(finding);
         }
     }
 
     /// A finding about a group.
-    pub(super) fn finding(&self, severity: Severity, group: &Group, seen: &Seen) -> Finding {
+    pub(super) fn finding(
+        &self,
+        severity: Severity,
+        group: &Group,
+        members: &[&Member],
+        seen: &Seen,
+    ) -> Finding {
         let mut finding = Finding::new(self.rule.kind, severity, Subject::of(group));
         finding.count = Some(seen.count);
         finding.oldest_ns = Some(seen.oldest_ns);
         finding.complete = seen.complete;
+        finding.opened_by(members);
         finding.evidence = vec![
             (
                 "rising",

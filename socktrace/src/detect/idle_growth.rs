@@ -114,6 +114,7 @@ impl Cohort {
         let oldest = suspects.iter().map(|it| it.born_ns).min();
         finding.oldest_ns = oldest.map(|born| now.saturating_sub(born));
         finding.complete = suspects.iter().all(|it| it.complete);
+        finding.opened_by(suspects);
         finding.evidence = vec![
             ("older_than_seconds", Evidence::Number(age / 1_000_000_000)),
             ("open", Evidence::Number(group.members.len() as u64)),

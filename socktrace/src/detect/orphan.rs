@@ -57,6 +57,7 @@ impl Detector for Orphan {
             let oldest = stuck.iter().map(|it| it.since_ns).min();
             finding.oldest_ns = oldest.map(|since| now.saturating_sub(since));
             finding.complete = stuck.iter().all(|it| it.complete);
+            finding.opened_by(&stuck);
             finding.advice = String::from("socktrace sockets -t state fin-wait1");
             found.push(finding);
         }

@@ -45,6 +45,7 @@ impl Detector for SynSent {
             let oldest = waiting.iter().map(|it| it.since_ns).min();
             finding.oldest_ns = oldest.map(|since| now.saturating_sub(since));
             finding.complete = waiting.iter().all(|it| it.complete);
+            finding.opened_by(&waiting);
             let port = group.key.remote.port.unwrap_or_default();
             finding.advice = format!("socktrace trace -D {port} --event connect");
             found.push(finding);

@@ -10,6 +10,7 @@ use crate::{
     endpoint::Endpoint,
     process::{Comm, Process},
     source::snapshot::Protocol,
+    table::Opened,
 };
 
 /// Nanoseconds.
@@ -34,6 +35,7 @@ pub(super) fn held(state: TcpState, since_ns: u64) -> Member {
         recv_queue: 0,
         send_queue: 0,
         complete: true,
+        opened: Opened::default(),
     }
 }
 

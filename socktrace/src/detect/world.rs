@@ -11,6 +11,7 @@ use crate::{
     ports::Row as PortRow,
     process::Process,
     source::{machine::Filled, snapshot::Protocol},
+    table::Opened,
 };
 
 /// How things are. Times are of `CLOCK_MONOTONIC`, in nanoseconds.
@@ -128,6 +129,8 @@ pub struct Member {
     pub send_queue: u32,
     /// Nothing was lost that could concern it.
     pub complete: bool,
+    /// Where it was opened, if somebody asked for stacks.
+    pub opened: Opened,
 }
 
 /// What a socket is, as far as leaks go.

@@ -121,6 +121,7 @@ impl Probes {
             .override_global("OFFSETS", types.offsets.as_bytes(), true)
             .override_global(aya_log::LEVEL, &level, false)
             .map_max_entries("EVENTS", plan.ring_bytes)
+            .map_max_entries("STACKS", plan.stacks.max(1))
             .load(OBJECT)?;
         plan.fill_maps(&mut ebpf)?;
         let mut probes = Self {

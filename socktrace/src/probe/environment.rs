@@ -67,6 +67,8 @@ pub struct Environment {
     pub tracefs: Tracefs,
     /// `kernel.perf_event_paranoid`.
     pub paranoid: Option<i32>,
+    /// `kernel.perf_event_max_stack`.
+    pub max_stack: Option<i32>,
     /// `kernel.unprivileged_bpf_disabled`.
     pub unprivileged_bpf_disabled: Option<i32>,
     /// `net.core.bpf_jit_enable`.
@@ -116,6 +118,7 @@ impl Environment {
             own_proc: true,
             tracefs: tracefs(roots),
             paranoid: number("kernel/perf_event_paranoid"),
+            max_stack: number("kernel/perf_event_max_stack"),
             unprivileged_bpf_disabled: number("kernel/unprivileged_bpf_disabled"),
             jit: number("net/core/bpf_jit_enable"),
             cgroup2: None,
@@ -198,6 +201,7 @@ pub(super) fn complete() -> Environment {
         own_proc: true,
         tracefs: Tracefs::Readable("/sys/kernel/tracing".into()),
         paranoid: Some(2),
+        max_stack: Some(127),
         unprivileged_bpf_disabled: Some(2),
         jit: Some(1),
         cgroup2: Some("/sys/fs/cgroup".into()),

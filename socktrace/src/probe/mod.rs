@@ -13,6 +13,8 @@ pub mod losses;
 pub mod offsets;
 pub mod plan;
 pub mod preflight;
+mod stacks;
 
 pub use attach::{AttachError, Probes};
 pub use plan::{AttachMode, Plan};
+pub use stacks::Stacks;

@@ -48,6 +48,12 @@ const REGISTERS: [(&str, u32); 5] = [
     ("regs", 24),
 ];
 
+/// The stack pointer, where a call leaves its return address on the stack.
+#[cfg(target_arch = "x86_64")]
+const STACK_POINTER: Option<&str> = Some("sp");
+#[cfg(target_arch = "aarch64")]
+const STACK_POINTER: Option<&str> = None;
+
 /// Reads the running kernel's BTF. It takes a fifth of a second and some 60 MB, for a moment.
 pub fn read() -> Result<KernelTypes, OffsetsError> {
     let bytes =
@@ -214,6 +220,7 @@ impl<'a> Layout<'a> {
             bucket_port: self.or_absent("inet_bind_bucket", "port"),
             bucket_reuse: self.or_absent("inet_bind_bucket", "fastreuse"),
             bucket_reuse_port: self.or_absent("inet_bind_bucket", "fastreuseport"),
+            regs_stack: STACK_POINTER.map_or(ABSENT, |it| self.or_absent("pt_regs", it)),
         })
     }
 

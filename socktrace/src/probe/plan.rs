@@ -5,7 +5,10 @@ use aya::{
     maps::{Array, HashMap, MapError},
 };
 use socktrace_common::{
-    config::{FILTER_LOCAL_PORTS, FILTER_PIDS, FILTER_REMOTE_PORTS, PORT_WORDS},
+    config::{
+        FILTER_LOCAL_PORTS, FILTER_PIDS, FILTER_REMOTE_PORTS, KEEP_STACKS, PORT_WORDS,
+        STACKS_OF_PIDS,
+    },
     event::EventKind,
     socket::Protocol,
 };
@@ -29,6 +32,10 @@ pub struct Plan {
     pub protocols: u32,
     /// Size of the ring buffer in bytes: a power of two.
     pub ring_bytes: u32,
+    /// Keep so many different stacks of calls that make sockets; 0 for none.
+    pub stacks: u32,
+    /// Those of these processes only, if any are named; and those of `pids`.
+    pub stacks_of: Vec<u32>,
     /// Which attach points may be used.
     pub mode: AttachMode,
     /// Let the kernel side log.
@@ -63,6 +70,12 @@ impl Plan {
         if self.pids.is_some() {
             flags |= FILTER_PIDS;
         }
+        if self.stacks > 0 {
+            flags |= KEEP_STACKS;
+        }
+        if !self.stacks_of.is_empty() {
+            flags |= STACKS_OF_PIDS;
+        }
         if !self.local_ports.is_empty() {
             flags |= FILTER_LOCAL_PORTS;
         }
@@ -77,7 +90,7 @@ impl Plan {
         let missing = |name: &str| MapError::InvalidName { name: name.into() };
         let pids = ebpf.map_mut("PIDS").ok_or_else(|| missing("PIDS"))?;
         let mut pids = HashMap::<_, u32, u8>::try_from(pids)?;
-        for pid in self.pids.iter().flatten() {
+        for pid in self.pids.iter().flatten().chain(&self.stacks_of) {
             pids.insert(pid, 1, 0)?;
         }
         let ports = ebpf.map_mut("PORTS").ok_or_else(|| missing("PORTS"))?;

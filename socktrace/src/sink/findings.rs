@@ -9,13 +9,14 @@ use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
-use super::{json, text};
+use super::{json, stacks, text};
 use crate::{
     clock::Clock,
     detect::{Evidence, Finding, Severity, Story},
     endpoint::{Endpoint, protocol_word},
     field::printable,
     process::Comm,
+    stack::Opening,
 };
 
 /// One finding as JSON. The keys are part of schema 1.
@@ -42,6 +43,9 @@ pub struct Object<'a> {
     #[serde(serialize_with = "evidence")]
     evidence: &'a [(&'static str, Evidence)],
     advice: &'a str,
+    /// Only where stacks were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stacks: Option<&'a [Opening]>,
 }
 
 impl<'a> Object<'a> {
@@ -77,6 +81,7 @@ impl<'a> Object<'a> {
             complete: finding.complete,
             evidence: &finding.evidence,
             advice: &finding.advice,
+            stacks: finding.stacks.as_deref(),
         }
     }
 }
@@ -146,6 +151,9 @@ pub fn write_text(
         let evidence = reasons(finding);
         if !evidence.is_empty() {
             writeln!(out, "          {evidence}")?;
+        }
+        for stack in finding.stacks.iter().flatten() {
+            stacks::write(out, stack)?;
         }
         if !finding.advice.is_empty() {
             writeln!(out, "          next: {}", finding.advice)?;

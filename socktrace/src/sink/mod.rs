@@ -7,6 +7,7 @@ pub mod life;
 pub mod limits;
 pub mod ports;
 pub mod sockets;
+mod stacks;
 pub mod text;
 
 use std::io::{self, Write};

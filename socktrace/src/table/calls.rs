@@ -8,6 +8,7 @@ use socktrace_common::{
 use super::{
     SocketTable,
     connect::{self, Told},
+    opened::Call,
     socket::Socket,
     view::cookie,
 };
@@ -26,6 +27,7 @@ impl SocketTable {
         };
         if let Some(socket) = socket {
             socket.own_exactly(process.as_ref(), Some(event.fd));
+            socket.open_by(header, Call::Socket);
             self.hold(header.tgid, event.fd, info.id);
         }
         let what = What::Socket {
@@ -82,6 +84,7 @@ impl SocketTable {
         let target = target(event);
         let told = match self.sockets.get_mut(info.id) {
             Some(socket) => {
+                socket.open_by(header, Call::Connect);
                 let told =
                     connect::returned(&mut socket.attempt, header.mono_ns, established, event.ret);
                 if told.is_some() && !disconnected {
@@ -119,6 +122,7 @@ impl SocketTable {
         let mut queued_ns = None;
         if let Some(socket) = self.socket(info) {
             socket.own_exactly(process.as_ref(), Some(event.fd));
+            socket.open_by(header, Call::Accept);
             socket.role = Role::Server;
             // With TCP Fast Open it is in the queue before it is established.
             let queued = socket.established().or(socket.birth());

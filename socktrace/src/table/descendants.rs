@@ -48,6 +48,7 @@ impl SocketTable {
             .processes
             .execute(event.header.tgid, Comm::new(event.comm));
         self.reown(&process);
+        self.forget_places(process.pid);
         let released = self.holders.keep(process.pid, &event.open);
         self.let_go(&event.header, released, By::Exec, changes);
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 use socktrace_common::socket::{SocketInfo, TcpState};
 
-use super::{SocketTable, socket::Socket};
+use super::{Opened, SocketTable, socket::Socket};
 use crate::{
     change::{Role, View},
     process::Process,
@@ -133,6 +133,11 @@ impl Entry<'_> {
     /// The processes that hold it, with their descriptors, as far as is known.
     pub fn holders(&self) -> impl Iterator<Item = (u32, i32)> {
         self.socket.holders.iter().map(|it| (it.pid, it.fd))
+    }
+
+    /// Where it was opened, if somebody asked for stacks.
+    pub fn opened(&self) -> Opened {
+        self.socket.opened()
     }
 
     /// No event was lost that could concern it, or a snapshot has made up for that.

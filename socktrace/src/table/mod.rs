@@ -11,6 +11,7 @@ mod entry;
 mod holders;
 mod lifecycle;
 mod names;
+mod opened;
 mod past;
 mod processes;
 mod reconcile;
@@ -32,6 +33,7 @@ use socktrace_common::{
 
 pub use self::{
     entry::{Accepts, Entry},
+    opened::{Call, Opened, Place},
     past::Past,
     reconcile::Corrections,
     time_waits::TimeWait,

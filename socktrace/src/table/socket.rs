@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use socktrace_common::socket::{Protocol, SocketInfo, TcpState};
 use zerocopy::FromZeros as _;
 
-use super::{connect::Attempt, view::view};
+use super::{connect::Attempt, opened::Call, view::view};
 use crate::{
     change::{Bytes, Names, Ownership, Reason, Role, View},
     process::Process,
@@ -41,6 +41,9 @@ pub(super) struct Socket {
     pub(super) state: TcpState,
     pub(super) role: Role,
     pub(super) reason: Option<Reason>,
+    /// See [`Opened`](super::Opened): apart, it takes no more room.
+    pub(super) stack: u32,
+    pub(super) opened_by: Call,
     /// Of Unix sockets.
     pub(super) names: Option<Arc<Names>>,
     pub(super) flags: Flags,
@@ -94,6 +97,8 @@ impl Socket {
             reason: None,
             bytes: Bytes::default(),
             names: None,
+            stack: 0,
+            opened_by: Call::Unseen,
             flags: Flags {
                 touched: true,
                 ..Flags::default()

@@ -3,8 +3,9 @@
 use proptest::prelude::*;
 use socktrace_common::{
     event::{
-        AcceptEvent, CallEvent, CloseEvent, ConnectEvent, DestroyEvent, EventKind, ForkEvent,
-        Header, NameEvent, NameOf, ProcessEvent, STATE_FIN_RECEIVED, SocketEvent, StateEvent,
+        AcceptEvent, CallEvent, CloseEvent, ConnectEvent, DESCRIPTOR_WORDS, DestroyEvent,
+        EventKind, ExecEvent, ForkEvent, Header, NameEvent, NameOf, ProcessEvent,
+        STATE_FIN_RECEIVED, SocketEvent, StateEvent,
     },
     socket::{
         FAMILY_IPV4, FAMILY_NETLINK, FAMILY_PACKET, FAMILY_UNIX, INODE_ID, PROTO_MPTCP, PROTO_RAW,
@@ -13,7 +14,7 @@ use socktrace_common::{
 };
 use zerocopy::FromZeros as _;
 
-use super::SocketTable;
+use super::{Place, SocketTable};
 use crate::{
     change::{Bytes, Change, Endpoint, Kind, Learned, Ownership, Reason, Role, UnixName, What},
     event::Event,
@@ -1020,4 +1021,33 @@ proptest! {
         apply(&mut table, &[destroy(1000, CLIENT)]);
         prop_assert!(table.is_empty());
     }
+}
+
+#[test]
+fn what_a_former_program_opened_has_no_place_in_the_new_one() {
+    let mut table = SocketTable::default();
+    let born = |fd: i32, id: u64| {
+        Event::Socket(SocketEvent {
+            header: Header {
+                stack: 0x1234,
+                ..header(EventKind::Socket, 20, PROCESS)
+            },
+            socket: info(id, 0, 0),
+            fd,
+            socket_type: 1,
+        })
+    };
+    apply(&mut table, &[process(10, PROCESS), born(3, CLIENT)]);
+    let place = |table: &SocketTable, id| table.get(id).unwrap().opened().place();
+    assert_eq!(place(&table, CLIENT), Place::Stack(0x1234));
+    let mut open = [0; DESCRIPTOR_WORDS];
+    open[0] = 1 << 3;
+    let exec = Event::Exec(ExecEvent {
+        header: header(EventKind::Exec, 30, PROCESS),
+        comm: *b"another\0\0\0\0\0\0\0\0\0",
+        open,
+    });
+    apply(&mut table, &[exec, born(4, CLIENT + 1)]);
+    assert_eq!(place(&table, CLIENT), Place::FormerProgram);
+    assert_eq!(place(&table, CLIENT + 1), Place::Stack(0x1234));
 }

@@ -169,7 +169,14 @@ fn root() -> Vec<String> {
 fn root_may_trace() {
     let doctor = Doctor::asked_by(&root());
     assert_eq!(doctor.status, Some(0), "{:?}", doctor.lines);
-    for check in ["btf", "lockdown", "ring_buffer", "capabilities", "tracefs"] {
+    for check in [
+        "btf",
+        "lockdown",
+        "ring_buffer",
+        "capabilities",
+        "tracefs",
+        "stacks",
+    ] {
         doctor.expect(check, "ok", &[]);
     }
     for hook in CATALOG {

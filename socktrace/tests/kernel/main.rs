@@ -25,6 +25,7 @@ mod scene;
 mod snapshot;
 mod sockets;
 mod ss;
+mod stacks;
 mod starts;
 mod support;
 mod traffic;

@@ -6,7 +6,7 @@ use crate::{
 };
 
 /// May programs make rings here, and has the kernel what the program asks for (6.11)? Says so if not.
-fn possible() -> bool {
+pub(crate) fn possible() -> bool {
     let disabled = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled");
     let release = rustix::system::uname();
     let release = release.release().to_string_lossy();

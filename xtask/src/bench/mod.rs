@@ -3,6 +3,7 @@
 mod load;
 mod measure;
 mod snapshot;
+mod stacks;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -21,10 +22,20 @@ pub(crate) enum Bench {
         #[arg(long, default_value_t = 5)]
         rounds: usize,
     },
+    /// Calls that make sockets, without their stacks and with them
+    Stacks {
+        /// How many calls to make in a round
+        #[arg(long, default_value_t = 100_000)]
+        calls: usize,
+        /// How often to measure each
+        #[arg(long, default_value_t = 9)]
+        rounds: usize,
+    },
 }
 
 pub(crate) fn bench(what: &Bench) -> Result<()> {
     match *what {
         Bench::Snapshot { sockets, rounds } => snapshot::snapshot(sockets, rounds),
+        Bench::Stacks { calls, rounds } => stacks::stacks(calls, rounds),
     }
 }

@@ -4,6 +4,7 @@ pub mod hooks;
 pub mod kernel;
 pub mod privileges;
 pub mod remedy;
+pub mod stacks;
 pub mod tracing;
 
 use socktrace_common::{event::EventKind, socket::Protocol};
@@ -129,6 +130,7 @@ pub fn examine(environment: &Environment) -> Vec<Check> {
         tracing::paranoid(environment, probes.and_then(Probes::classic_attached)),
         tracing::cgroup2(environment),
     ]);
+    checks.extend(types.iter().map(|types| stacks::stacks(environment, types)));
     checks.extend(
         outcome
             .iter()
