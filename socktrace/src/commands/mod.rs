@@ -2,6 +2,7 @@
 
 mod child;
 mod doctor;
+mod ears;
 mod generate;
 mod live;
 mod port_rows;

@@ -88,6 +88,7 @@ impl People {
             found,
             class,
             holders,
+            receiver: None,
         }
     }
 

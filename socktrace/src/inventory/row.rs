@@ -26,6 +26,8 @@ pub struct Row {
     pub owner: Option<Arc<Process>>,
     /// Its part in the connection, as far as listeners tell.
     pub role: Role,
+    /// For one that waits in a message: the process that is taken to have it in its queue.
+    pub receiver: Option<u32>,
 }
 
 /// A descriptor of a process.
