@@ -2,10 +2,12 @@
 //! first seen.
 
 pub mod attribution;
+mod leader;
 
 use std::{borrow::Cow, fmt, fs, sync::OnceLock};
 
 use self::attribution::{Attribution, Started};
+pub use self::leader::is_leaderless;
 
 /// Name of a process's main thread: at most 15 bytes that the process chose itself, so anything.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]

@@ -22,7 +22,9 @@ pub(super) fn ask(cli: &Cli) -> Option<Result<u8, Failure>> {
     let (list, answer) = match &cli.command {
         Command::Sockets(args) => ("sockets", &args.answer),
         // What is to be followed from now on, or asked of each call, nobody knows yet.
-        Command::Leaks(args) if !args.follow && !args.stacks && args.watch.config_file.is_none() => {
+        Command::Leaks(args)
+            if !args.follow && !args.stacks && args.watch.config_file.is_none() =>
+        {
             ("findings", &args.watch.answer)
         }
         Command::Limits(args) if args.watch.config_file.is_none() => ("limits", &args.watch.answer),

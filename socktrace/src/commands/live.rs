@@ -14,7 +14,7 @@ use super::{
     child::Child,
     finish,
     question::Question,
-    snapshots::{Look, Snapshots, Step},
+    snapshots::{Look, Snapshots, Step, Taken},
     tell,
 };
 use crate::{
@@ -153,6 +153,7 @@ enum Woken {
     Counters,
     Snapshot(Step),
     Question(Question),
+    Over,
     Stop,
 }
 
@@ -181,7 +182,7 @@ impl Listening<'_, '_> {
                 _ = counting.tick() => Woken::Counters,
                 step = self.snapshots.next(hurry) => Woken::Snapshot(step),
                 question = next(self.questions.as_mut()) => Woken::Question(question),
-                () = &mut timeout => Woken::Stop,
+                () = &mut timeout => Woken::Over,
                 _ = interrupt.recv() => Woken::Stop,
                 _ = terminate.recv() => Woken::Stop,
                 code = wait(child.as_deref_mut()) => {
@@ -207,9 +208,11 @@ impl Listening<'_, '_> {
                 }
                 Woken::Snapshot(Step::Begin) => self.snapshots.begin(self.pipeline)?,
                 Woken::Snapshot(Step::Take(taken)) => {
-                    let look = self.look.as_deref_mut();
-                    self.snapshots
-                        .take(taken, self.probes, self.plan, self.pipeline, look)?;
+                    self.take(taken)?;
+                }
+                Woken::Over => {
+                    self.last_look().await?;
+                    return self.stop();
                 }
                 Woken::Stop => return self.stop(),
                 Woken::Records => {}
@@ -219,6 +222,35 @@ impl Listening<'_, '_> {
             }
         }
         Ok(())
+    }
+
+    fn take(&mut self, taken: Taken) -> io::Result<()> {
+        let look = self.look.as_deref_mut();
+        self.snapshots
+            .take(taken, self.probes, self.plan, self.pipeline, look)
+    }
+
+    /// The time is over: the last seconds count, too. Who is in a hurry does not come here.
+    async fn last_look(&mut self) -> io::Result<()> {
+        if self.look.is_none() {
+            return Ok(());
+        }
+        if !self.snapshots.is_under_way() {
+            if self.snapshots.is_recent() {
+                return Ok(());
+            }
+            drain(self.ring, self.pipeline, true)?;
+            self.snapshots.begin(self.pipeline)?;
+        }
+        let taken = loop {
+            tokio::select! {
+                ready = self.ring.ready() => ready?,
+                taken = self.snapshots.taken() => break taken,
+            }
+            drain(self.ring, self.pipeline, false)?;
+        };
+        drain(self.ring, self.pipeline, true)?;
+        taken.map_or(Ok(()), |taken| self.take(taken))
     }
 
     /// The command has ended: is there nothing more to see of its sockets? The last of them may be

@@ -4,6 +4,7 @@ mod child;
 mod config;
 mod daemon;
 mod doctor;
+mod ears;
 mod elsewhere;
 mod filter;
 mod follow;

@@ -3,6 +3,7 @@
 use std::{io, sync::mpsc, thread, time::Duration};
 
 use hashbrown::{HashMap, HashSet};
+use rustix::time::{ClockId, clock_gettime};
 use socktrace_common::config::{ONLY_IPV4, ONLY_IPV6};
 use tokio::{
     sync::{
@@ -59,8 +60,10 @@ pub(super) struct Snapshots {
     every: Option<Duration>,
     /// The earliest time for the next one.
     not_before: Instant,
-    /// When the next one is due.
+    /// When the next one is due; `None` while one is being taken.
     due: Option<Instant>,
+    /// When the last one was taken in.
+    taken_in: Option<Instant>,
 }
 
 /// What the thread is asked for.
@@ -87,6 +90,7 @@ pub(super) struct Taken {
     seen: Option<Box<Seen>>,
     /// What could not be looked at.
     missing: io::Result<Missing>,
+    /// Of a CPU's time; on a machine that is busy otherwise it is longer by the clock.
     took: Duration,
 }
 
@@ -218,7 +222,7 @@ impl Snapshots {
         thread::spawn(move || {
             enter();
             while let Ok(job) = asked.recv() {
-                let began = Instant::now();
+                let began = cpu_time();
                 // They are closed again at once: what is open keeps a namespace alive.
                 let mut namespaces = Namespaces::new();
                 if let Job::List(listing) = job {
@@ -246,7 +250,7 @@ impl Snapshots {
                     rows,
                     seen,
                     missing,
-                    took: began.elapsed(),
+                    took: cpu_time().saturating_sub(began),
                 };
                 if taken.send(snapshot).is_err() {
                     return;
@@ -261,6 +265,7 @@ impl Snapshots {
             every,
             not_before: now,
             due: every.map(|every| now + every),
+            taken_in: None,
         }
     }
 
@@ -278,6 +283,21 @@ impl Snapshots {
             Some(taken) => self.take(taken, probes, plan, pipeline, look),
             None => Ok(()),
         }
+    }
+
+    /// Is one being taken?
+    pub(super) fn is_under_way(&self) -> bool {
+        self.due.is_none() && self.every.is_some()
+    }
+
+    /// Has one just been taken in?
+    pub(super) fn is_recent(&self) -> bool {
+        self.taken_in.is_some_and(|at| at.elapsed() < REPAIR_AFTER)
+    }
+
+    /// Waits for the one that is under way. May be dropped while it waits.
+    pub(super) async fn taken(&mut self) -> Option<Taken> {
+        self.taken.recv().await
     }
 
     /// Waits until one has been taken or the next is due; `hurry` after a loss. May be dropped
@@ -318,6 +338,7 @@ impl Snapshots {
         look: Option<&mut (dyn Look + '_)>,
     ) -> io::Result<()> {
         let now = Instant::now();
+        self.taken_in = Some(now);
         self.not_before = now + (taken.took * SHARE).max(REPAIR_AFTER);
         self.due = self.every.map(|every| self.not_before.max(now + every));
         let notes = match taken.missing {
@@ -360,6 +381,15 @@ impl Snapshots {
         }
         Ok(())
     }
+}
+
+/// What the calling thread has had of a CPU.
+fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(
+        u64::try_from(time.tv_sec).unwrap_or(0),
+        u32::try_from(time.tv_nsec).unwrap_or(0),
+    )
 }
 
 fn followed_protocols(plan: &Plan) -> Vec<Protocol> {

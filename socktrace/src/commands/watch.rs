@@ -5,6 +5,7 @@ use std::{cell::RefCell, io, rc::Rc, sync::Arc, time::Duration};
 use hashbrown::HashMap;
 
 use super::{
+    ears::{Ears, Heard},
     filter::Filter,
     live,
     port_rows::PortReport,
@@ -12,11 +13,10 @@ use super::{
     survey::Place,
 };
 use crate::{
-    change::{Change, What},
     cli::{Live, Run, Watch},
     clock::{Clock, monotonic_ns},
     detect::{
-        self, Census, Descriptors, Detector, Filled, Finding, Key, Lifetimes, Limit, News,
+        self, Census, Descriptors, Detector, FdTrends, Filled, Finding, Limit, Listener, News,
         Standing, Story, TimeWaited, World, all, limits,
     },
     endpoint::Endpoint,
@@ -24,7 +24,7 @@ use crate::{
     pipeline::Pipeline,
     ports,
     probe::{AttachError, AttachMode, Plan, Probes, Stacks},
-    process::{Process, read_comm},
+    process::{Process, is_leaderless, read_comm},
     select::Select,
     settings::Configuration,
     sink::{Report, Sink},
@@ -133,11 +133,12 @@ pub(super) struct Watcher<'h> {
     /// Why news could not be heard.
     unheard: Rc<RefCell<Option<io::Error>>>,
     census: Census,
-    lifetimes: Rc<RefCell<Lifetimes>>,
+    heard: Rc<RefCell<Heard>>,
     detectors: Vec<Box<dyn Detector>>,
     standing: Standing,
     world: World,
     machine: Machine,
+    descriptors: FdTrends,
     ports: PortReport,
     filter: Filter,
     stacks: Option<Stacks>,
@@ -156,26 +157,40 @@ impl Look for Watcher<'_> {
     fn look(&mut self, seen: Seen, table: &SocketTable, accepts: bool) {
         let now = monotonic_ns();
         let mut people = People::new(table);
-        let lifetimes = self.lifetimes.borrow();
+        let heard = self.heard.borrow();
         let who = |pid| people.process(pid);
         let sightings = &seen.sightings;
         let mut world = self
             .census
-            .take(now, sightings, table, &lifetimes, accepts, who);
-        drop(lifetimes);
+            .take(now, sightings, table, &heard.lifetimes, accepts, who);
         let survey = seen.survey;
         self.machine = survey.machine;
         (world.files, world.orphans) = (self.machine.files, self.machine.orphans);
         let of = |(pid, filled)| Descriptors {
             process: people.process(pid),
             filled,
+            eta_seconds: None,
         };
         world.descriptors = survey.descriptors.into_iter().map(of).collect();
+        let mut eligible = HashMap::new();
         for place in survey.places {
+            let settings = place.settings.as_ref();
+            eligible.extend(settings.map(|it| (place.netns, it.eligible.clone())));
             inside(&mut world, table, place);
         }
-        world.ports.clone_from(&survey.ports.rows);
         self.ports = survey.ports;
+        world.ports.clone_from(&self.ports.rows);
+        for row in &mut world.ports {
+            let eligible = eligible.get(&row.netns).zip(row.kind.remote());
+            if let Some((eligible, (address, port))) = eligible {
+                row.signs = heard.signals.of((row.netns, address, port), eligible);
+            }
+        }
+        drop(heard);
+        for listener in &mut world.listeners {
+            listener.left_behind = is_left_behind(listener);
+        }
+        self.descriptors.see(&mut world);
         let mut found: Vec<Finding> = Vec::new();
         for detector in &mut self.detectors {
             detector.look(&world, &mut found);
@@ -202,21 +217,23 @@ impl<'h> Watcher<'h> {
             hear,
             unheard: Rc::default(),
             census: Census::default(),
-            lifetimes: Rc::default(),
+            heard: Rc::default(),
             detectors: all(settings),
             standing: Standing::new(every * HOLD),
             world: World::default(),
             machine: Machine::default(),
+            descriptors: FdTrends::default(),
             ports: PortReport::default(),
             filter,
             stacks: None,
         }
     }
 
-    /// What must hear of every change: how long sockets live is known from their ends.
+    /// What must hear of every change: how long sockets live is known from their ends, and how
+    /// connections find ports from their outcomes.
     pub(super) fn ears(&self) -> Box<dyn Sink> {
         Box::new(Ears {
-            lifetimes: Rc::clone(&self.lifetimes),
+            heard: Rc::clone(&self.heard),
             unheard: Rc::clone(&self.unheard),
         })
     }
@@ -283,6 +300,14 @@ impl<'t> People<'t> {
     }
 }
 
+/// Whoever led its holders is gone; asked only where somebody waits for them.
+fn is_left_behind(listener: &Listener) -> bool {
+    let mut holders = listener.holders.iter();
+    listener.queue.used > 0
+        && !listener.holders.is_empty()
+        && holders.all(|it| !listener.acceptors.contains(&it.pid) && is_leaderless(it.pid))
+}
+
 /// What only a namespace itself says.
 fn inside(world: &mut World, table: &SocketTable, place: Place) {
     let (netns, tables) = (place.netns, place.tables);
@@ -331,39 +356,4 @@ fn time_waits(netns: u32, table: &SocketTable, settings: &ports::Settings) -> Ve
         }
     }
     found
-}
-
-/// Hears how long sockets live.
-struct Ears {
-    lifetimes: Rc<RefCell<Lifetimes>>,
-    unheard: Rc<RefCell<Option<io::Error>>>,
-}
-
-impl Sink for Ears {
-    fn row(&mut self, change: &Change, _: &Clock) -> io::Result<()> {
-        if let What::End {
-            lifetime_ns: Some(lifetime),
-            role,
-            ..
-        } = &change.what
-        {
-            let socket = &change.socket;
-            let key = Key::new(
-                socket.netns.unwrap_or_default(),
-                socket.owner.as_ref().map_or(0, |owner| owner.pid),
-                socket.protocol.unwrap_or(Protocol::Other),
-                *role,
-                (socket.local, socket.remote),
-            );
-            self.lifetimes
-                .borrow_mut()
-                .ended(key, change.mono_ns, *lifetime);
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        // A look has no way to end the run.
-        self.unheard.take().map_or(Ok(()), Err)
-    }
 }

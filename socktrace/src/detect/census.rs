@@ -76,7 +76,7 @@ impl Census {
                 SeenAs::InFlight => {
                     let queue = in_flight.entry(sighting.netns).or_insert_with(|| InFlight {
                         netns: sighting.netns,
-                        receiver: None,
+                        receiver: sighting.receiver.map(&mut who),
                         since_ns: Vec::new(),
                     });
                     queue.since_ns.push(since(sighting));
@@ -183,6 +183,7 @@ fn listener(
         drops: sighting.drops.map(u64::from),
         accepted: told.then(|| accepts.map_or(0, |accepts| accepts.count)),
         acceptors: accepts.map_or_else(Vec::new, |accepts| accepts.pids.to_vec()),
+        left_behind: false,
         in_ephemeral_range: false,
     }
 }

@@ -1,31 +1,13 @@
 //! A process is about to run out of descriptors: `accept()` fails then, connections stay in the
 //! queue, and a loop that asks again and again burns a CPU.
 
-use std::collections::VecDeque;
+use super::{Detector, Finding, Kind, Severity, Subject, World, settings::FdLimit as Settings};
 
-use super::{
-    Descriptors, Detector, Finding, Kind, Severity, Subject, World, history::Histories,
-    settings::FdLimit as Settings,
-};
-use crate::ports::theil_sen;
-
-/// At most so many points are kept for a slope.
-const POINTS: usize = 60;
-/// Fewer say nothing.
-const LEAST_POINTS: usize = 5;
-
-pub(super) struct FdLimit {
-    settings: Settings,
-    /// When (seconds), and how many; by pid.
-    used: Histories<u32, VecDeque<(f64, f64)>>,
-}
+pub(super) struct FdLimit(Settings);
 
 impl FdLimit {
     pub(super) fn new(settings: Settings) -> Self {
-        Self {
-            settings,
-            used: Histories::default(),
-        }
+        Self(settings)
     }
 }
 
@@ -35,15 +17,13 @@ impl Detector for FdLimit {
     }
 
     fn look(&mut self, world: &World, found: &mut Vec<Finding>) {
-        self.used.begin();
         for descriptors in &world.descriptors {
-            let points = self.used.of(descriptors.process.pid, VecDeque::new);
-            let eta_seconds = eta(points, world.now_ns, descriptors);
+            let eta_seconds = descriptors.eta_seconds;
             let ratio = descriptors.filled.ratio();
-            let soon = self.settings.soon.0.as_secs_f64();
-            let severity = if ratio >= self.settings.critical {
+            let soon = self.0.soon.0.as_secs_f64();
+            let severity = if ratio >= self.0.critical {
                 Severity::Critical
-            } else if ratio >= self.settings.warning || eta_seconds.is_some_and(|eta| eta < soon) {
+            } else if ratio >= self.0.warning || eta_seconds.is_some_and(|eta| eta < soon) {
                 Severity::Warning
             } else {
                 continue;
@@ -52,51 +32,40 @@ impl Detector for FdLimit {
                 process: Some(descriptors.process.clone()),
                 ..Subject::default()
             };
-            let mut finding = Finding::new(Kind::FdLimit, severity, subject);
-            finding.used = Some(descriptors.filled.used);
-            finding.limit = Some(descriptors.filled.limit);
+            let filled = descriptors.filled;
+            let mut finding = Finding::of_limit(Kind::FdLimit, severity, subject, filled);
             finding.eta_seconds = eta_seconds;
             finding.advice = format!("socktrace sockets{}", finding.subject.option());
             found.push(finding);
         }
-        self.used.end();
     }
-}
-
-/// In how many seconds there will be no more, if it goes on. Below a tenth of the limit nothing is
-/// near, however fast it grows: that is a program that starts.
-#[allow(clippy::cast_precision_loss, reason = "it is an estimate")]
-fn eta(points: &mut VecDeque<(f64, f64)>, now_ns: u64, now: &Descriptors) -> Option<f64> {
-    points.push_back((now_ns as f64 / 1e9, now.filled.used as f64));
-    if points.len() > POINTS {
-        points.pop_front();
-    }
-    if points.len() < LEAST_POINTS || now.filled.ratio() < 0.1 {
-        return None;
-    }
-    let span = points.back()?.0 - points.front()?.0;
-    let slope = theil_sen(points.make_contiguous())?;
-    let left = now.filled.limit.saturating_sub(now.filled.used) as f64;
-    (slope * span >= 1.0).then(|| left / slope)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
     use super::{
-        super::{Filled, testing::*},
+        super::{Descriptors, FdTrends, Filled, testing::*},
         *,
     };
 
     fn told(used: impl Fn(u64) -> u64) -> Vec<(u64, Severity)> {
-        looks(&mut FdLimit::new(Settings::default()), 60, |second| World {
-            descriptors: vec![Descriptors {
-                process: process(100),
-                filled: Filled {
-                    used: used(second / 60),
-                    limit: 1000,
-                },
-            }],
-            ..world(second, Vec::new())
+        let trends = RefCell::new(FdTrends::default());
+        looks(&mut FdLimit::new(Settings::default()), 60, |second| {
+            let mut world = World {
+                descriptors: vec![Descriptors {
+                    process: process(100),
+                    filled: Filled {
+                        used: used(second / 60),
+                        limit: 1000,
+                    },
+                    eta_seconds: None,
+                }],
+                ..world(second, Vec::new())
+            };
+            trends.borrow_mut().see(&mut world);
+            world
         })
     }
 

@@ -9,8 +9,8 @@ use super::{
 
 pub(super) struct InFlightFd {
     settings: Settings,
-    /// By namespace and receiver's pid.
-    floors: Histories<(u32, u32), Floors>,
+    /// By namespace.
+    floors: Histories<u32, Floors>,
 }
 
 impl InFlightFd {
@@ -38,9 +38,7 @@ impl Detector for InFlightFd {
                 .map(|since| now.saturating_sub(*since));
             let old: Vec<_> = waits.filter(|it| *it >= age).collect();
             let count = old.len() as u64;
-            let receiver = queue.receiver.as_ref().map_or(0, |process| process.pid);
-            let key = (queue.netns, receiver);
-            let floors = self.floors.of(key, || Floors::new(window_ns));
+            let floors = self.floors.of(queue.netns, || Floors::new(window_ns));
             floors.see(now, count);
             if count == 0 {
                 continue;

@@ -55,7 +55,8 @@ pub fn limits(world: &World, inodes: Option<u64>) -> Vec<Limit> {
     }
     for it in &world.descriptors {
         let process = Some(Arc::clone(&it.process));
-        of(Kind::FdLimit.word(), None, process, None, it.filled, None);
+        let kind = Kind::FdLimit.word();
+        of(kind, None, process, None, it.filled, it.eta_seconds);
     }
     for it in &world.listeners {
         let port = it.local.port.map(|port| format!("port {port}"));

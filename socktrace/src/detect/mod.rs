@@ -6,11 +6,14 @@
 //! began, got worse, is over.
 
 mod accept_queue;
+#[cfg(test)]
+mod cases;
 mod census;
 mod close_wait;
 mod conntrack;
 mod dead_open;
 mod fd_limit;
+mod fd_trends;
 mod file_table;
 mod finding;
 mod growth;
@@ -38,6 +41,7 @@ mod world;
 
 pub use self::{
     census::Census,
+    fd_trends::FdTrends,
     finding::{Evidence, Finding, Identity, Kind, Severity, Subject},
     lifetimes::Lifetimes,
     limits::{Limit, limits},

@@ -46,6 +46,8 @@ pub struct Sighting {
     pub drops: Option<u32>,
     /// Every process that holds it, in the order of their numbers.
     pub holders: SmallVec<[u32; 2]>,
+    /// For a descriptor in a message: the process that is taken to have it in its queue.
+    pub receiver: Option<u32>,
 }
 
 /// What a row is to detectors.
@@ -88,6 +90,7 @@ impl Sighting {
             send_queue: found.send_queue,
             drops: found.memory.map(|memory| memory.drops),
             holders,
+            receiver: row.receiver,
         })
     }
 }

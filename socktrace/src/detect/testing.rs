@@ -107,6 +107,7 @@ pub(super) fn listener(used: u64, limit: u64) -> Listener {
         drops: Some(0),
         accepted: Some(0),
         acceptors: vec![100],
+        left_behind: false,
         in_ephemeral_range: false,
     }
 }

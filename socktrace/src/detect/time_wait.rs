@@ -31,7 +31,8 @@ impl Detector for TimeWait {
             let mut finding = Finding::of_limit(Kind::TimeWait, severity, subject, waited.filled);
             finding.count = finding.used;
             finding.advice = String::from(
-                "keep connections open and use them again, or let the other side close first",
+                "use connections again (nginx: keepalive in the upstream block), or let the other \
+                 side close first",
             );
             found.push(finding);
         }

@@ -177,6 +177,9 @@ pub struct Listener {
     pub accepted: Option<u64>,
     /// The same by each holder's pid.
     pub acceptors: Vec<u32>,
+    /// Every holder is of a group of processes whose leader is gone, where somebody waits and none of
+    /// them accepts; who does well is not asked.
+    pub left_behind: bool,
     /// Its port may be chosen for outgoing connections.
     pub in_ephemeral_range: bool,
 }
@@ -208,6 +211,8 @@ pub struct Descriptors {
     pub process: Arc<Process>,
     /// Open ones, and its soft `RLIMIT_NOFILE`.
     pub filled: Filled,
+    /// In how many seconds there will be no more, if it goes on: [`FdTrends`](super::FdTrends).
+    pub eta_seconds: Option<f64>,
 }
 
 /// Ports that connections of one process to one destination keep after their end.

@@ -115,7 +115,11 @@ pub fn each(
             Class::NoDescriptor => searched.class(&found),
             class => class,
         };
-        each(people.row(found, class.word(), &listeners));
+        let mut row = people.row(found, class.word(), &listeners);
+        if class == Class::InFlight {
+            row.receiver = searched.receiver(row.found.netns);
+        }
+        each(row);
     }
     people.each_unlisted(complete, unsupported.contains(&Protocol::Raw), each);
     let unreadable = walked.unreadable;

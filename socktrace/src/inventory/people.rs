@@ -89,6 +89,7 @@ impl People {
             found,
             class,
             holders,
+            receiver: None,
         }
     }
 

@@ -27,6 +27,8 @@ pub struct Row {
     pub owner: Option<Arc<Process>>,
     /// Its part in the connection, as far as listeners tell.
     pub role: Role,
+    /// For one that waits in a message: the process that is taken to have it in its queue.
+    pub receiver: Option<u32>,
     /// What somebody says of it who has followed it.
     pub told: Option<Told>,
 }

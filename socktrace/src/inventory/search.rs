@@ -2,7 +2,7 @@
 
 use std::io;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use socktrace_common::socket::TcpState::Listen;
 
 use super::{
@@ -47,11 +47,12 @@ impl Searched {
         }
         searched.elsewhere = Elsewhere::look(&held)?;
         let again = searched.again(namespaces, people, found);
-        for row in nobodys(&again, people) {
-            if !searched.elsewhere.is_direct(row.inode) {
-                *searched.unexplained.entry(row.netns).or_default() += 1;
-            }
-        }
+        let before = nobodys(found, people).map(|row| row.cookie).collect();
+        searched.unexplained = unexplained(
+            &before,
+            &nobodys(&again, people).collect::<Vec<_>>(),
+            &searched.elsewhere,
+        );
         // Those that were closed before the second walk are gone, or others than they were.
         let mut again: HashMap<_, _> = again.into_iter().map(|row| (row.cookie, row)).collect();
         found.retain_mut(|row| {
@@ -90,12 +91,33 @@ impl Searched {
         again
     }
 
+    /// The process that could receive most of what waits in messages of a namespace.
+    pub(super) fn receiver(&self, netns: u32) -> Option<u32> {
+        self.elsewhere.receiver(netns)
+    }
+
     /// The class of one of them.
     pub(super) fn class(&self, found: &Found) -> Class {
         let unexplained = self.unexplained.get(&found.netns);
         let unexplained = unexplained.copied().unwrap_or_default();
         self.elsewhere.class(found.netns, found.inode, unexplained)
     }
+}
+
+/// How many there are in each namespace that are in no ring, of those that were there `before` the
+/// queues were asked: what came later is in no queue that was counted.
+fn unexplained(
+    before: &HashSet<u64>,
+    again: &[&Found],
+    elsewhere: &Elsewhere,
+) -> HashMap<u32, u64> {
+    let mut unexplained = HashMap::new();
+    for row in again.iter().filter(|row| before.contains(&row.cookie)) {
+        if !elsewhere.is_direct(row.inode) {
+            *unexplained.entry(row.netns).or_default() += 1;
+        }
+    }
+    unexplained
 }
 
 /// Sockets that have a file and no holder, but not our own.
@@ -110,4 +132,23 @@ fn is_nobodys(found: &Found, people: &People) -> bool {
 /// Is it a netlink socket of those that list sockets (`NETLINK_SOCK_DIAG`)?
 pub(super) fn asks_for_sockets(found: &Found) -> bool {
     matches!(found.detail, Detail::Netlink { protocol: 4, .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::snapshot::Ends;
+
+    #[test]
+    fn what_was_sent_after_the_queues_were_asked_is_not_counted_against_them() {
+        // Anything with a cookie and a namespace does.
+        let rows = [(1, 7), (2, 7), (3, 8), (4, 7)].map(|(cookie, netns)| Found {
+            cookie,
+            netns,
+            ..Found::pipe(10, Ends::Both)
+        });
+        let before = HashSet::from([1, 3, 9]);
+        let counted = unexplained(&before, &rows.each_ref(), &Elsewhere::default());
+        assert_eq!(counted, HashMap::from([(7, 1), (8, 1)]));
+    }
 }

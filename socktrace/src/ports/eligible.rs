@@ -142,6 +142,11 @@ impl Eligible {
         &self.ports
     }
 
+    /// Does `connect()` try odd ports first? It begins with the parity of the low end.
+    pub fn prefers_odd(&self) -> bool {
+        self.range.low % 2 == 1
+    }
+
     /// May the kernel choose this one?
     pub fn contains(&self, port: u16) -> bool {
         self.ports.contains(port)

@@ -21,6 +21,7 @@ mod reuse;
 mod seen;
 mod set;
 mod settings;
+mod signals;
 mod slope;
 mod socket;
 #[cfg(test)]
@@ -38,6 +39,7 @@ pub use self::{
     seen::Seen,
     set::PortSet,
     settings::{Settings, Unreadable},
+    signals::{Destination, Outcome, Signals, Signs},
     slope::theil_sen,
     socket::{Phase, Protocol, Socket},
     trend::Trends,

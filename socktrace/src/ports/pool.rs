@@ -59,7 +59,7 @@ impl<'a> Pool<'a> {
     }
 
     /// Its sockets of a protocol whose port is eligible.
-    pub fn sockets(&self, protocol: Protocol) -> impl Iterator<Item = &'a Socket> {
+    pub fn sockets(&self, protocol: Protocol) -> impl Iterator<Item = &'a Socket> + Clone {
         let eligible = &self.settings.eligible;
         self.sockets
             .iter()

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use smallvec::SmallVec;
 
-use super::{Blocker, Local, Phase, Pool, PortSet, Protocol, Search, Socket, Use, Why};
+use super::{Blocker, Local, Phase, Pool, PortSet, Protocol, Search, Signs, Socket, Use, Why};
 
 /// What kind of call a row is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -35,6 +35,10 @@ pub struct Row {
     pub kind: Kind,
     /// What it finds.
     pub ports: Use,
+    /// How many of the used ports only `TIME_WAIT` keeps: they come back within a minute.
+    pub kept: u32,
+    /// What connections told of the search; nothing where calls are not followed.
+    pub signs: Signs,
     /// In how many seconds nothing is left, if it grows as it did.
     pub eta_seconds: Option<f64>,
     /// Who has the used ports, most first; each port counts once.
@@ -167,6 +171,8 @@ impl<'a, H: Fn(u32) -> Option<u32>> Builder<'a, H> {
             netns: self.netns,
             kind,
             ports,
+            kept: 0,
+            signs: Signs::default(),
             eta_seconds: None,
             owners,
             complete: false,
@@ -185,6 +191,12 @@ impl<'a, H: Fn(u32) -> Option<u32>> Builder<'a, H> {
         count(ports.iter().map(|(.., inode)| (self.holder)(*inode)))
     }
 
+    /// How many of these are in `TIME_WAIT`.
+    fn kept(sockets: impl Iterator<Item = &'a Socket>) -> u32 {
+        let kept = sockets.filter(|it| matches!(it.phase, Phase::TimeWait { .. }));
+        u32::try_from(kept.count()).unwrap_or(u32::MAX)
+    }
+
     /// One row for each source and destination.
     fn connects(&self, rows: &mut Vec<Row>) {
         let mut open: Vec<_> = self
@@ -201,6 +213,7 @@ impl<'a, H: Fn(u32) -> Option<u32>> Builder<'a, H> {
             let sockets = group.iter().map(|(_, socket)| *socket);
             let ports = self.pool.connect_beside(Search::Connect, sockets.clone());
             let blocked = self.pool.blocked();
+            let kept = Self::kept(sockets.clone());
             let mut owners = self.owners(sockets.filter(|it| !blocked.contains(it.port)));
             for (pid, count) in &self.blocking {
                 *owners.entry(*pid).or_default() += count;
@@ -210,7 +223,10 @@ impl<'a, H: Fn(u32) -> Option<u32>> Builder<'a, H> {
                 remote,
                 rport,
             };
-            rows.push(self.row(kind, ports, owners));
+            rows.push(Row {
+                kept,
+                ..self.row(kind, ports, owners)
+            });
         }
     }
 
@@ -227,7 +243,9 @@ impl<'a, H: Fn(u32) -> Option<u32>> Builder<'a, H> {
         for local in locals {
             let sockets = self.pool.sockets(Protocol::Tcp);
             let met = sockets.filter(|it| local.overlaps(it.local));
-            rows.push(self.row(Kind::Bind(local), self.pool.bind(local), self.owners(met)));
+            let kept = Self::kept(met.clone());
+            let row = self.row(Kind::Bind(local), self.pool.bind(local), self.owners(met));
+            rows.push(Row { kept, ..row });
         }
     }
 

@@ -419,6 +419,8 @@ fn it_is_bad_when_little_is_left_or_soon() {
             used,
             left: 1000 - used,
         },
+        kept: 0,
+        signs: Signs::default(),
         eta_seconds,
         owners: Vec::new(),
         complete: true,

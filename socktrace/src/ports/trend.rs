@@ -12,12 +12,24 @@ const POINTS: usize = 120;
 const ROWS: usize = 512;
 /// Fewer points say nothing.
 const LEAST_POINTS: usize = 3;
+/// `TIME_WAIT` gives a port back after so many seconds (`TCP_TIMEWAIT_LEN`).
+const TIME_WAIT: f64 = 60.0;
+
+/// How it was at one time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Point {
+    /// Seconds.
+    at: f64,
+    used: f64,
+    /// Those of them that only `TIME_WAIT` keeps.
+    kept: f64,
+}
 
 /// How the use of ports changed.
 #[derive(Clone, Debug, Default)]
 pub struct Trends {
-    /// By namespace and call: when (seconds), and how many were used.
-    rows: HashMap<(u32, Kind), VecDeque<(f64, f64)>>,
+    /// By namespace and call.
+    rows: HashMap<(u32, Kind), VecDeque<Point>>,
 }
 
 impl Trends {
@@ -28,17 +40,21 @@ impl Trends {
         most.truncate(ROWS);
         for row in most {
             let points = self.rows.entry((row.netns, row.kind)).or_default();
-            points.push_back((now, f64::from(row.ports.used)));
+            points.push_back(Point {
+                at: now,
+                used: f64::from(row.ports.used),
+                kept: f64::from(row.kept),
+            });
             if points.len() > POINTS {
                 thin(points);
             }
         }
         // What is no longer used, or too little, is forgotten.
         self.rows.retain(|_, points| {
-            while points.front().is_some_and(|(then, _)| now - then > WINDOW) {
+            while points.front().is_some_and(|it| now - it.at > WINDOW) {
                 points.pop_front();
             }
-            points.back().is_some_and(|(last, _)| *last >= now)
+            points.back().is_some_and(|last| last.at >= now)
         });
     }
 
@@ -46,18 +62,35 @@ impl Trends {
     /// does not grow: by at least one port over what was seen.
     pub fn eta(&self, row: &Row) -> Option<f64> {
         let points = self.rows.get(&(row.netns, row.kind))?;
-        let (first, last) = (points.front()?.0, points.back()?.0);
+        let span = points.back()?.at - points.front()?.at;
         if points.len() < LEAST_POINTS {
             return None;
         }
-        let points: Vec<_> = points.iter().copied().collect();
-        let slope = theil_sen(&points)?;
-        (slope * (last - first) >= 1.0).then(|| f64::from(row.ports.left) / slope)
+        let slope = |of: fn(&Point) -> f64| {
+            let points: Vec<_> = points.iter().map(|it| (it.at, of(it))).collect();
+            theil_sen(&points)
+        };
+        let used = slope(|it| it.used)?;
+        if used * span < 1.0 {
+            return None;
+        }
+        let left = f64::from(row.ports.left);
+        let kept = slope(|it| it.kept)?;
+        if kept * span < 1.0 {
+            return Some(left / used);
+        }
+        // Connections that are over add to it until as many give their port back as come anew.
+        let fills = (TIME_WAIT - f64::from(row.kept) / kept).max(0.0);
+        if used * fills >= left {
+            return Some(left / used);
+        }
+        let open = used - kept;
+        (open * span >= 1.0).then(|| fills + (left - used * fills) / open)
     }
 }
 
 /// Leaves every second point, the newest among them.
-fn thin(points: &mut VecDeque<(f64, f64)>) {
+fn thin(points: &mut VecDeque<Point>) {
     let newest = points.len() - 1;
     let mut index = 0;
     points.retain(|_| {
@@ -71,7 +104,13 @@ mod tests {
     use super::{super::Use, *};
 
     fn row(used: u32) -> Row {
+        keeping(used, 0)
+    }
+
+    fn keeping(used: u32, kept: u32) -> Row {
         Row {
+            kept,
+            signs: super::super::Signs::default(),
             netns: 1,
             kind: Kind::ConnectAnew,
             ports: Use {
@@ -88,10 +127,13 @@ mod tests {
 
     /// The time to exhaustion after looks, one a second.
     fn eta(used: impl IntoIterator<Item = u32>) -> Option<f64> {
+        eta_of(used.into_iter().map(row))
+    }
+
+    fn eta_of(rows: impl IntoIterator<Item = Row>) -> Option<f64> {
         let mut trends = Trends::default();
         let mut last = None;
-        for (now, used) in (0_u32..).zip(used) {
-            let row = row(used);
+        for (now, row) in (0_u32..).zip(rows) {
             trends.see(f64::from(now), std::slice::from_ref(&row));
             last = Some(row);
         }
@@ -116,6 +158,22 @@ mod tests {
     }
 
     #[test]
+    fn what_time_wait_keeps_comes_back_after_a_minute() {
+        // 300 a second are 18,000 in the end, and 28,000 are there.
+        let seconds = |rate: u32, seconds: u32| {
+            eta_of((0..seconds).map(|second| keeping(rate * second, rate * second)))
+        };
+        assert_eq!(seconds(300, 50), None);
+        // 700 a second would be 42,000.
+        let left = seconds(700, 20).unwrap();
+        assert!((left - (28_000.0 - 700.0 * 19.0) / 700.0).abs() < 0.01);
+        // Beside them a hundred a second stay open: 18,000 are kept after a minute, and then the
+        // others have four more.
+        let mixed = eta_of((0..31).map(|second| keeping(400 * second, 300 * second)));
+        assert!((mixed.unwrap() - (30.0 + 40.0)).abs() < 0.5, "{mixed:?}");
+    }
+
+    #[test]
     fn a_long_run_keeps_few_points_and_forgets_what_went() {
         let mut trends = Trends::default();
         for second in 0..5_000_u32 {
@@ -123,8 +181,8 @@ mod tests {
         }
         let points = &trends.rows[&(1, Kind::ConnectAnew)];
         assert!(points.len() <= POINTS, "{}", points.len());
-        assert_eq!(points.back(), Some(&(4_999.0, 4_999.0)));
-        assert!(points[0].0 >= 4_999.0 - WINDOW);
+        assert_eq!(points.back().map(|it| it.used), Some(4_999.0));
+        assert!(points[0].at >= 4_999.0 - WINDOW);
         let seconds = trends.eta(&row(5_000)).unwrap();
         assert!((seconds - 23_000.0).abs() < 1.0, "{seconds}");
         trends.see(5_000.0, &[]);

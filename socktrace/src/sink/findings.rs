@@ -12,7 +12,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use super::{json, stacks, text};
 use crate::{
     clock::Clock,
-    detect::{Evidence, Finding, Severity, Story},
+    detect::{Evidence, Finding, Kind, Severity, Story},
     endpoint::{Endpoint, protocol_word},
     field::printable,
     process::Comm,
@@ -162,14 +162,18 @@ pub fn write_text(
     Ok(())
 }
 
-/// `42 of nginx (pid 7) to 10.0.0.1:5432, the oldest 3.1 min`. Names are escaped.
+/// `42 sockets of nginx (pid 7) to 10.0.0.1:5432, the oldest 3.1 min`. Names are escaped.
 pub fn headline(finding: &Finding) -> String {
     let subject = &finding.subject;
     let mut words = Vec::new();
+    let (one, many) = counted(finding);
     match (finding.used, finding.limit, finding.count) {
-        (Some(used), Some(limit), _) => words.push(format!("{used} of {limit}")),
-        (_, _, Some(count)) => words.push(count.to_string()),
-        _ => {}
+        // Whoever holds it is named, and is one of few.
+        _ if finding.kind == Kind::InheritedListener => words.push("listener".to_owned()),
+        (Some(used), Some(limit), _) => words.push(format!("{used} of {limit} {many}")),
+        (_, _, Some(1)) => words.push(format!("1 {one}")),
+        (_, _, Some(count)) => words.push(format!("{count} {many}")),
+        _ => words.push(one.to_owned()),
     }
     if let Some(process) = &subject.process {
         let comm = process.comm.map(|comm| printable(&comm.text()));
@@ -189,12 +193,41 @@ pub fn headline(finding: &Finding) -> String {
     }
     let mut text = words.join(" ");
     if let Some(oldest) = finding.oldest_ns {
-        _ = write!(text, ", the oldest {}", text::duration(oldest));
+        let of_many = if finding.kind == Kind::InheritedListener {
+            "for"
+        } else {
+            "the oldest"
+        };
+        _ = write!(text, ", {of_many} {}", text::duration(oldest));
     }
     if let Some(eta) = finding.eta_seconds {
         _ = write!(text, ", none left in {}", text::duration(from_seconds(eta)));
     }
     text
+}
+
+/// What is counted: one, and many.
+fn counted(finding: &Finding) -> (&'static str, &'static str) {
+    match finding.kind {
+        Kind::CloseWait
+        | Kind::DeadOpen
+        | Kind::NeverConnected
+        | Kind::IdleGrowth
+        | Kind::SynSent
+        | Kind::Orphan
+        | Kind::UdpGrowth
+        | Kind::UnixHalfDead => ("socket", "sockets"),
+        Kind::AcceptQueue => ("place in the queue", "places in the queue"),
+        Kind::InheritedListener | Kind::ListenerInEphemeralRange => ("listener", "listeners"),
+        Kind::Pipe => ("pipe", "pipes"),
+        Kind::InFlightFd | Kind::FdLimit => ("descriptor", "descriptors"),
+        Kind::PortExhaustion => ("port", "ports"),
+        // Of one destination those are counted that could be chosen.
+        Kind::TimeWait if finding.subject.remote != Endpoint::default() => ("port", "ports"),
+        Kind::TimeWait => ("connection in TIME_WAIT", "connections in TIME_WAIT"),
+        Kind::FileTable => ("open file", "open files"),
+        Kind::Conntrack => ("tracked connection", "tracked connections"),
+    }
 }
 
 /// `rising yes, floor risen by 12, watched seconds 900`. Texts are escaped.

@@ -75,7 +75,7 @@ impl Place {
 }
 
 /// Is the program not installed? Then the test says so and ends.
-fn lacks(program: &str, package: &str) -> bool {
+pub(crate) fn lacks(program: &str, package: &str) -> bool {
     let folders = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
     let found = folders
         .iter()

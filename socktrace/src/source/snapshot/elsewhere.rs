@@ -25,9 +25,17 @@ const ATTEMPTS: usize = 5;
 pub struct Elsewhere {
     /// Sockets that are direct descriptors of `io_uring`.
     direct: Inodes,
-    /// How many files of any kind are on their way in messages (`SCM_RIGHTS`), by the network
-    /// namespace of the Unix socket that has them queued.
-    queued: HashMap<u32, u64>,
+    /// Files of any kind that are on their way in messages (`SCM_RIGHTS`), by the network namespace
+    /// of the Unix socket that has them queued.
+    queued: HashMap<u32, Queued>,
+}
+
+/// Files on their way.
+#[derive(Clone, Debug, Default)]
+struct Queued {
+    files: u64,
+    /// How many of them each process could receive. A socket of several processes is the first's.
+    receivers: HashMap<u32, u64>,
 }
 
 impl Elsewhere {
@@ -44,7 +52,16 @@ impl Elsewhere {
     /// of a socket that is on its way itself are not among them, and without the kernel's
     /// iterator over files none are.
     pub fn queued(&self, netns: u32) -> u64 {
-        self.queued.get(&netns).copied().unwrap_or_default()
+        self.queued.get(&netns).map_or(0, |queued| queued.files)
+    }
+
+    /// The process in whose queues most of them are.
+    pub fn receiver(&self, netns: u32) -> Option<u32> {
+        let queued = self.queued.get(&netns)?;
+        let most = queued.receivers.iter();
+        most.filter(|(_, files)| **files * 2 > queued.files)
+            .map(|(pid, _)| *pid)
+            .next()
     }
 
     /// Is the socket a direct descriptor? No is certain only from Linux 6.14 on, whose rings
@@ -69,8 +86,8 @@ impl Elsewhere {
 }
 
 /// Files in the queues of Unix sockets, each socket asked once.
-fn queued(holders: &[Holder]) -> HashMap<u32, u64> {
-    let (mut seen, mut queued) = (HashSet::new(), HashMap::new());
+fn queued(holders: &[Holder]) -> HashMap<u32, Queued> {
+    let (mut seen, mut queued) = (HashSet::new(), HashMap::<u32, Queued>::new());
     for holder in holders {
         let Held::Socket(Some(open)) = holder.held else {
             continue;
@@ -81,7 +98,9 @@ fn queued(holders: &[Holder]) -> HashMap<u32, u64> {
         let information = information(holder.pid, holder.fd);
         let files = information.ok().and_then(|text| scm_fds(&text));
         if let Some(files) = files.filter(|&files| files > 0) {
-            *queued.entry(open.netns).or_default() += files;
+            let queued = queued.entry(open.netns).or_default();
+            queued.files += files;
+            *queued.receivers.entry(holder.pid).or_default() += files;
         }
     }
     queued
@@ -184,12 +203,36 @@ mod tests {
     fn a_queue_explains_no_more_sockets_than_it_has_files() {
         let elsewhere = Elsewhere {
             direct: Inodes::from_iter([5]),
-            queued: HashMap::from([(1, 2)]),
+            queued: HashMap::from([(
+                1,
+                Queued {
+                    files: 2,
+                    receivers: HashMap::from([(100, 2)]),
+                },
+            )]),
         };
         assert_eq!(elsewhere.class(1, 5, 2), Class::DirectDescriptor);
         assert_eq!(elsewhere.class(1, 6, 2), Class::InFlight);
         assert_eq!(elsewhere.class(1, 6, 3), Class::NoDescriptor);
         assert_eq!(elsewhere.class(4, 6, 1), Class::NoDescriptor);
         assert_eq!(Elsewhere::default().class(1, 6, 1), Class::NoDescriptor);
+    }
+
+    #[test]
+    fn who_has_most_of_what_is_queued_is_the_receiver() {
+        let receiver = |receivers: &[(u32, u64)]| {
+            let queued = Queued {
+                files: receivers.iter().map(|(_, files)| files).sum(),
+                receivers: receivers.iter().copied().collect(),
+            };
+            let elsewhere = Elsewhere {
+                queued: HashMap::from([(1, queued)]),
+                ..Elsewhere::default()
+            };
+            elsewhere.receiver(1)
+        };
+        assert_eq!(receiver(&[(100, 50), (200, 1)]), Some(100));
+        assert_eq!(receiver(&[(100, 5), (200, 5)]), None);
+        assert_eq!(receiver(&[]), None);
     }
 }

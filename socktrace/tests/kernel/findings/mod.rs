@@ -2,6 +2,8 @@
 //! scaled to seconds; that the defaults find what they should is a matter of simulated time.
 
 mod limits;
+mod told;
+mod watching;
 
 use std::{
     fs,
@@ -64,8 +66,13 @@ fn program(netns: &Netns, script: &str, arguments: &[&str]) -> Dialogue {
 
 /// What a report of the namespace says.
 fn report(name: &str, netns: &Netns, arguments: &[&str]) -> Output {
+    report_by(SCALED, name, netns, arguments)
+}
+
+/// The same with other thresholds.
+fn report_by(thresholds: &str, name: &str, netns: &Netns, arguments: &[&str]) -> Output {
     let mut configuration = NamedTempFile::new().unwrap();
-    configuration.write_all(SCALED.as_bytes()).unwrap();
+    configuration.write_all(thresholds.as_bytes()).unwrap();
     let mut command = Command::new(socktrace());
     command.args([name, "--netns", netns.name(), "--config.file"]);
     command.arg(configuration.path()).args(arguments);
@@ -308,14 +315,14 @@ fn a_port_that_a_child_keeps_busy_is_found() {
 fn descriptors_that_nobody_receives_are_found() {
     let netns = Netns::new();
     let script = r"
-keep, given = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+keep, given = socket.socketpair()
 taken, take = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
 def send(to):
     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('127.0.0.1', 0))
     socket.send_fds(to, [b'x'], [s.fileno()]); s.close()
-print('sending', flush=True)
+print('sending', os.getpid(), flush=True)
 count = 0
-while not select.select([sys.stdin], [], [], 0.9)[0]:
+while not select.select([sys.stdin], [], [], 0.1)[0]:
     send(keep); count += 1
     # The twin: these are received.
     send(taken); _, fds, _, _ = socket.recv_fds(take, 1, 1); os.close(fds[0])
@@ -327,7 +334,7 @@ print('closed', flush=True)
 sys.stdin.readline()
 ";
     let mut sending = program(&netns, script, &[]);
-    sending.hear("sending");
+    let pid = numbers(&sending.hear("sending"))[0];
     let found = leaks(&netns, "8s");
     sending.say("enough");
     let sent = numbers(&sending.hear("sent"))[0];
@@ -338,7 +345,13 @@ sys.stdin.readline()
     let rows = in_flight(&found);
     assert_eq!(rows.len(), 1, "{found:#?}");
     assert_eq!(rows[0]["severity"], "confirmed", "{rows:#?}");
-    assert!((4..=sent).contains(&number(&rows[0], "count")), "{rows:#?}");
+    assert!(
+        (20..=sent).contains(&number(&rows[0], "count")),
+        "{rows:#?}"
+    );
+    // Whoever could receive them.
+    assert_eq!(rows[0]["pid"], pid, "{rows:#?}");
+    assert!(number(&rows[0], "oldest_seconds") >= 4, "{rows:#?}");
     // They stay, and are no more.
     let found = leaks(&netns, "4s");
     let rows = in_flight(&found);
@@ -396,6 +409,31 @@ fn ports_that_are_kept_are_found() {
     );
     // The listener's port is no connection's.
     assert_eq!(row["evidence"]["blocked"], 1, "{row}");
+}
+
+#[test]
+fn a_range_that_runs_out_shows_by_the_ports_that_are_chosen() {
+    let netns = Netns::new();
+    netns.sh("echo 40000 40099 > /proc/sys/net/ipv4/ip_local_port_range");
+    // Twenty a second, and when none is left they are tried for.
+    let script = r"
+l = socket.create_server(('127.0.0.1', 9000)); l.listen(128); kept = []
+print('filling', os.getpid(), flush=True)
+while not select.select([sys.stdin], [], [], 0.05)[0]:
+    try: kept.append(pair(l))
+    except OSError: pass
+";
+    let mut filling = program(&netns, script, &[]);
+    let pid = numbers(&filling.hear("filling"))[0];
+    let found = leaks(&netns, "9s");
+    let row = of(&found, "port_exhaustion", pid);
+    assert_eq!(
+        (&row["severity"], &row["used"]),
+        (&"critical".into(), &100.into())
+    );
+    // All of the last were of the parity that is tried second.
+    assert_eq!(row["evidence"]["second_parity"], 32, "{row}");
+    assert!(number(&row["evidence"], "refused") >= 1, "{row}");
 }
 
 /// The keys in a table of docs/findings.md, in its order; the last section has them in a sentence.
