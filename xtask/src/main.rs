@@ -21,6 +21,7 @@ mod install;
 
 mod bench;
 mod bpf;
+mod dist;
 mod docs;
 mod run;
 mod test;
@@ -74,6 +75,8 @@ enum Command {
     },
     /// Install what the other commands need, and list it
     Install,
+    /// Make the packages (.deb and .rpm)
+    Dist,
     /// Write the pages of docs/ that come from the code
     Docs,
     /// Measure, in one run, ourselves and what others take
@@ -105,6 +108,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Test { install, args } => test::test(install, &args),
         Command::Ci { install } => ci::ci(install),
         Command::Bpf { check, install } => bpf::bpf(check, install),
+        Command::Dist => dist::dist(),
         Command::Docs => docs::docs(),
         Command::Install => install::everything(),
         Command::Bench { what } => bench::bench(&what),

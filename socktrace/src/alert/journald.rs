@@ -126,7 +126,7 @@ mod tests {
         for (name, value) in [
             (
                 "MESSAGE",
-                "confirmed close_wait: 42 of ng\\u{1b}[2J\\nPRIO=0 (pid 7) to 10.0.0.9:5432, \
+                "confirmed close_wait: 42 sockets of ng\\u{1b}[2J\\nPRIO=0 (pid 7) to 10.0.0.9:5432, \
                  the oldest 400.0 s",
             ),
             ("PRIORITY", "4"),

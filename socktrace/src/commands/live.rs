@@ -13,8 +13,9 @@ use tokio::{
 use super::{
     child::Child,
     finish,
+    look::Look,
     question::Question,
-    snapshots::{Look, Snapshots, Step, Taken},
+    snapshots::{Snapshots, Step, Taken},
     tell,
 };
 use crate::{

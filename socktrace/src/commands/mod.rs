@@ -10,6 +10,7 @@ mod filter;
 mod follow;
 mod generate;
 mod live;
+mod look;
 mod port_rows;
 mod port_watch;
 mod ports;

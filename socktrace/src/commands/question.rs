@@ -2,7 +2,7 @@
 
 use tokio::sync::oneshot;
 
-use super::{daemon::Hook, snapshots::Listing};
+use super::{daemon::Hook, look::Listing};
 use crate::{exporter::Reading, inventory::Told, settings::Configuration};
 
 /// A question, with the way back.

@@ -6,32 +6,27 @@ use hashbrown::{HashMap, HashSet};
 use rustix::time::{ClockId, clock_gettime};
 use socktrace_common::config::{ONLY_IPV4, ONLY_IPV6};
 use tokio::{
-    sync::{
-        mpsc::{UnboundedReceiver, unbounded_channel},
-        oneshot,
-    },
+    sync::mpsc::{UnboundedReceiver, unbounded_channel},
     time::{Instant, sleep_until},
 };
 
 use super::{
-    question::Question,
+    look::{Listing, Look, Seen},
     selection::family,
-    survey::{Survey, Surveyor},
+    survey::Surveyor,
     tell,
 };
 use crate::{
     clock::monotonic_ns,
     detect,
-    failure::Failure,
-    inventory::{Listed, Missing, Row, Want, each},
+    inventory::{Missing, Row, Want, each},
     pipeline::Pipeline,
-    probe::{AttachError, Plan, Probes, attach::Status},
+    probe::{Plan, Probes, attach::Status},
     process::Ask,
     source::{
         Adopted, Item,
         snapshot::{Holders, Namespaces, Protocol},
     },
-    table::SocketTable,
 };
 
 /// A snapshot may take one part in so many of a CPU's time; then the next one waits longer.
@@ -74,14 +69,6 @@ enum Job {
     List(Box<Listing>),
 }
 
-/// A list of what is open, for somebody who is not this run.
-pub(super) struct Listing {
-    pub(super) want: Want,
-    /// What to ask `/proc` about processes.
-    pub(super) details: Ask,
-    pub(super) reply: oneshot::Sender<io::Result<Listed>>,
-}
-
 /// A snapshot.
 pub(super) struct Taken {
     /// What was found.
@@ -92,29 +79,6 @@ pub(super) struct Taken {
     missing: io::Result<Missing>,
     /// Of a CPU's time; on a machine that is busy otherwise it is longer by the clock.
     took: Duration,
-}
-
-/// What whoever looks for leaks is shown.
-#[derive(Default)]
-pub(super) struct Seen {
-    pub(super) sightings: Vec<detect::Sighting>,
-    pub(super) survey: Survey,
-    /// What could not be looked at.
-    pub(super) notes: Vec<String>,
-    /// How long it took to see it.
-    pub(super) took: Duration,
-}
-
-impl Listing {
-    fn answer(self, holders: &mut Holders, namespaces: &mut Namespaces) {
-        let mut rows = Vec::new();
-        let missing = each(holders, namespaces, &self.want, self.details, |row| {
-            rows.push(row);
-        });
-        let notes = missing.map(|missing| missing.notes);
-        // Whoever asked may have gone.
-        drop(self.reply.send(notes.map(|notes| Listed { rows, notes })));
-    }
 }
 
 /// A row of a snapshot, as much as the table takes of it.
@@ -139,45 +103,6 @@ impl Sighting {
         let holders = &self.adopted.holders;
         !holders.is_empty() && holders.iter().all(|&(pid, _)| pid == own)
     }
-}
-
-/// Whoever looks at each snapshot when it has been taken in.
-pub(super) trait Look {
-    /// The hooks are there, and nothing has been told yet.
-    fn attached(&mut self, _: &mut Probes) -> Result<(), AttachError> {
-        Ok(())
-    }
-
-    /// Ports and limits of these namespaces are wanted, or of all.
-    fn netns(&self) -> &[u32];
-
-    /// Looks at it, and at what the table has made of it.
-    /// `accepts`: it has been told who accepts since the run began.
-    fn look(&mut self, seen: Seen, table: &SocketTable, accepts: bool);
-
-    /// Everything is attached, and what was open first is known.
-    fn ready(&mut self, _: &Probes, _: &mut Pipeline) -> Result<(), Failure> {
-        Ok(())
-    }
-
-    /// What others ask of the run while it lasts; taken once.
-    fn asks(&mut self) -> Option<UnboundedReceiver<Question>> {
-        None
-    }
-
-    /// Somebody asks.
-    fn asked(&mut self, _: Question, _: &mut Pipeline, _: &Probes, _: &Snapshots) {}
-
-    /// What the thread that takes snapshots does first.
-    fn enter(&self) -> fn() {
-        || ()
-    }
-
-    /// The run is over, and the books are closed.
-    fn over(&mut self, _: &Pipeline) {}
-
-    /// Another second has passed, and the loop is alive.
-    fn beat(&mut self, _: &mut Pipeline) {}
 }
 
 /// What to do next.

@@ -8,8 +8,8 @@ use super::{
     ears::{Ears, Heard},
     filter::Filter,
     live,
+    look::{Look, Seen},
     port_rows::PortReport,
-    snapshots::{Look, Seen},
     survey::Place,
 };
 use crate::{

@@ -248,7 +248,7 @@ mod tests {
                 "team": "web",
             },
             "annotations": {
-                "summary": "42 of ng\\u{1b}[2J\\nPRIO=0 (pid 7) to 10.0.0.9:5432, \
+                "summary": "42 sockets of ng\\u{1b}[2J\\nPRIO=0 (pid 7) to 10.0.0.9:5432, \
                             the oldest 400.0 s",
                 "description": "floor risen by 12",
                 "advice": "socktrace sockets -p 7 state close-wait",
@@ -275,7 +275,9 @@ mod tests {
         assert_eq!(row[0]["annotations"]["pids"], "8 7");
         assert_eq!(row[0]["annotations"]["count"], "42");
         let summary = row[0]["annotations"]["summary"].as_str().unwrap();
-        assert!(summary.starts_with("30 of ") && summary.ends_with("; and 1 other process"));
+        assert!(
+            summary.starts_with("30 sockets of ") && summary.ends_with("; and 1 other process")
+        );
         groups.take(other_over);
         let row = &rows(&groups)[..];
         assert_eq!(

@@ -13,10 +13,10 @@ use crate::{
     commands::{
         elsewhere::{NOTES, STATUS},
         filter::Filter,
+        look::Listing,
         ports,
         question::Question,
         reports, selection,
-        snapshots::Listing,
         sockets::{details, want, write},
     },
     failure::Failure,

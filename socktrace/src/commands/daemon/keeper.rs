@@ -22,8 +22,9 @@ use crate::{
     change::Change,
     clock::{Clock, monotonic_ns},
     commands::{
+        look::{Look, Seen},
         question::Question,
-        snapshots::{Look, Seen, Snapshots},
+        snapshots::Snapshots,
         watch::Watcher,
     },
     exporter::{Adder, AlertCounts, Naming, Owners, Reading, Seen as SeenByOwner, Tally},
