@@ -31,8 +31,8 @@ pub(super) fn write(out: &mut impl Write, opening: &Opening) -> io::Result<()> {
             note.unwrap_or("not known where")
         );
     }
-    let call = call.word().unwrap_or("a call");
-    writeln!(out, "          {count} by {call} in")?;
+    let call = call.word().unwrap_or_default();
+    writeln!(out, "          {count} by {call}() in")?;
     for frame in frames.iter().take(MOST) {
         writeln!(out, "{}", line(frame).trim_end())?;
     }
@@ -42,7 +42,7 @@ pub(super) fn write(out: &mut impl Write, opening: &Opening) -> io::Result<()> {
     note.map_or(Ok(()), |note| writeln!(out, "              {note}"))
 }
 
-/// `accept_client+0x4a                       server    server.c:80`.
+/// `serve_client+0x18                        server           server.c:18`.
 fn line(frame: &Frame) -> String {
     let name = match (&frame.symbol, frame.offset) {
         (Some(symbol), Some(offset)) => format!("{}+{offset:#x}", printable(symbol)),
@@ -107,7 +107,7 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "3 by accept in",
+                "3 by accept() in",
                 "    take+0x1f                                server           server.c:12",
                 "    0x5000                                   ?",
                 "    and so on",
