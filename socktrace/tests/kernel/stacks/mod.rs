@@ -72,7 +72,9 @@ impl Kept {
     fn while_it(opener: &mut Opener, room: u32, does: &[&str]) -> Self {
         let pid = opener.pid;
         Self::while_(pid, Some(vec![pid]), room, || {
-            does.iter().for_each(|what| opener.does(what));
+            for what in does {
+                opener.does(what);
+            }
         })
     }
 
