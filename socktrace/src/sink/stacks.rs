@@ -12,8 +12,9 @@ use crate::{
 
 /// Calls further out than this are in the JSON.
 const MOST: usize = 24;
-/// Wider names do not move the column that follows.
+/// Names of functions take so much room; those of C++ that take more are in the JSON.
 const WIDTH: usize = 40;
+const LONGEST: usize = 60;
 
 /// Writes one place.
 pub(super) fn write(out: &mut impl Write, opening: &Opening) -> io::Result<()> {
@@ -45,7 +46,7 @@ pub(super) fn write(out: &mut impl Write, opening: &Opening) -> io::Result<()> {
 /// `serve_client+0x18                        server           server.c:18`.
 fn line(frame: &Frame) -> String {
     let name = match (&frame.symbol, frame.offset) {
-        (Some(symbol), Some(offset)) => format!("{}+{offset:#x}", printable(symbol)),
+        (Some(symbol), Some(offset)) => format!("{}+{offset:#x}", short(symbol)),
         _ => format!("{:#x}", frame.address),
     };
     let module = frame
@@ -59,6 +60,14 @@ fn line(frame: &Frame) -> String {
     });
     let place = place.unwrap_or_default();
     format!("              {name:<WIDTH$} {module:<16} {place}")
+}
+
+fn short(symbol: &str) -> String {
+    let name = printable(symbol);
+    match name.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &name[..end]),
+        None => name,
+    }
 }
 
 #[cfg(test)]
@@ -127,6 +136,13 @@ mod tests {
             text(&opening),
             "          2: opened before the watch began\n"
         );
+    }
+
+    #[test]
+    fn names_with_all_their_arguments_are_cut() {
+        assert_eq!(short("main"), "main");
+        let long = format!("{}→rest", "x".repeat(LONGEST - 1));
+        assert_eq!(short(&long), format!("{}→…", "x".repeat(LONGEST - 1)));
     }
 
     #[test]
