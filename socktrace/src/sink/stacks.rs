@@ -12,8 +12,9 @@ use crate::{
 
 /// Calls further out than this are in the JSON.
 const MOST: usize = 24;
-/// Wider names do not move the column that follows.
+/// Names of functions take so much room; those of C++ that take more are in the JSON.
 const WIDTH: usize = 40;
+const LONGEST: usize = 60;
 
 /// Writes one place.
 pub(super) fn write(out: &mut impl Write, opening: &Opening) -> io::Result<()> {
@@ -31,8 +32,8 @@ pub(super) fn write(out: &mut impl Write, opening: &Opening) -> io::Result<()> {
             note.unwrap_or("not known where")
         );
     }
-    let call = call.word().unwrap_or("a call");
-    writeln!(out, "          {count} by {call} in")?;
+    let call = call.word().unwrap_or_default();
+    writeln!(out, "          {count} by {call}() in")?;
     for frame in frames.iter().take(MOST) {
         writeln!(out, "{}", line(frame).trim_end())?;
     }
@@ -42,10 +43,10 @@ pub(super) fn write(out: &mut impl Write, opening: &Opening) -> io::Result<()> {
     note.map_or(Ok(()), |note| writeln!(out, "              {note}"))
 }
 
-/// `accept_client+0x4a                       server    server.c:80`.
+/// `serve_client+0x18                        server           server.c:18`.
 fn line(frame: &Frame) -> String {
     let name = match (&frame.symbol, frame.offset) {
-        (Some(symbol), Some(offset)) => format!("{}+{offset:#x}", printable(symbol)),
+        (Some(symbol), Some(offset)) => format!("{}+{offset:#x}", short(symbol)),
         _ => format!("{:#x}", frame.address),
     };
     let module = frame
@@ -59,6 +60,14 @@ fn line(frame: &Frame) -> String {
     });
     let place = place.unwrap_or_default();
     format!("              {name:<WIDTH$} {module:<16} {place}")
+}
+
+fn short(symbol: &str) -> String {
+    let name = printable(symbol);
+    match name.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &name[..end]),
+        None => name,
+    }
 }
 
 #[cfg(test)]
@@ -107,7 +116,7 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "3 by accept in",
+                "3 by accept() in",
                 "    take+0x1f                                server           server.c:12",
                 "    0x5000                                   ?",
                 "    and so on",
@@ -127,6 +136,13 @@ mod tests {
             text(&opening),
             "          2: opened before the watch began\n"
         );
+    }
+
+    #[test]
+    fn names_with_all_their_arguments_are_cut() {
+        assert_eq!(short("main"), "main");
+        let long = format!("{}→rest", "x".repeat(LONGEST - 1));
+        assert_eq!(short(&long), format!("{}→…", "x".repeat(LONGEST - 1)));
     }
 
     #[test]

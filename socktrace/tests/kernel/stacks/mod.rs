@@ -72,7 +72,9 @@ impl Kept {
     fn while_it(opener: &mut Opener, room: u32, does: &[&str]) -> Self {
         let pid = opener.pid;
         Self::while_(pid, Some(vec![pid]), room, || {
-            does.iter().for_each(|what| opener.does(what));
+            for what in does {
+                opener.does(what);
+            }
         })
     }
 
@@ -359,6 +361,21 @@ fn leaks_says_where_when_asked() {
     assert!(count(last) >= 5 && last["frames"] == Value::Array(Vec::new()));
     assert!(count(&stacks[0]) >= count(&stacks[1]), "{row:#}");
     let frame = &stacks[0]["frames"][0];
+    let keys = |it: &Value| it.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let mut keys = [keys(&stacks[0]), keys(frame)].concat();
+    let document = include_str!("../../../../docs/stacks.md");
+    let cells = document.lines().filter_map(|line| line.strip_prefix("| `"));
+    // Those of the table of costs are calls.
+    let cells = cells
+        .filter_map(|row| row.split(" | ").next())
+        .filter(|cell| !cell.contains('('));
+    let mut documented: Vec<_> = cells
+        .flat_map(|cell| cell.split(", "))
+        .map(|key| key.trim_matches('`'))
+        .collect();
+    keys.sort_unstable();
+    documented.sort_unstable();
+    assert_eq!(keys, documented);
     assert!(
         frame["address"].as_str().unwrap().starts_with("0x"),
         "{frame}"
