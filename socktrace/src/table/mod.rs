@@ -245,8 +245,7 @@ impl SocketTable {
         let (view, owner_fd) = match self.sockets.get_mut(info.id) {
             Some(socket) => {
                 let mut view = socket.view();
-                view.takes_part = takes_part && !socket.flags.took_part;
-                socket.flags.took_part |= takes_part;
+                view.takes_part = takes_part && socket.takes_part();
                 (view, socket.fd())
             }
             // Without an identity nothing is kept, and only these calls make an owner.

@@ -132,6 +132,11 @@ impl Socket {
         !(self.flags.older && self.flags.longer)
     }
 
+    /// It connects, was accepted or listens; is that told for the first time?
+    pub(super) fn takes_part(&mut self) -> bool {
+        !std::mem::replace(&mut self.flags.took_part, true)
+    }
+
     /// Its identity; 0 if it is over.
     pub(super) fn id(&self) -> u64 {
         self.info.id

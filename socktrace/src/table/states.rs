@@ -66,9 +66,12 @@ impl SocketTable {
         if !transition.by_caller() {
             (change.actor, change.tid) = (None, None);
         }
-        let told = told.map(|told| Change {
-            what: told.into(),
-            ..change.clone()
+        let told = told.map(|told| {
+            let mut change = change.clone();
+            change.what = told.into();
+            let socket = self.sockets.get_mut(info.id);
+            change.socket.takes_part = socket.is_some_and(Socket::takes_part);
+            change
         });
         changes.push(change);
         changes.extend(told);

@@ -12,6 +12,7 @@ use std::{
 
 use hashbrown::HashMap;
 use rustix::{
+    io::Errno,
     ioctl::{self, Ioctl, IoctlOutput, Opcode},
     process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open},
     thread::{LinkNameSpaceType, move_into_link_name_space},
@@ -61,7 +62,8 @@ fn enter(inum: u32, way: &Way, here: &mut Option<u32>) -> io::Result<Namespace> 
         if file.metadata()?.ino() != u64::from(inum) {
             return Err(io::Error::other("it is gone"));
         }
-        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?;
+        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
+            .map_err(with_remedy)?;
         *here = Some(inum);
     }
     Ok(Namespace {
@@ -72,6 +74,14 @@ fn enter(inum: u32, way: &Way, here: &mut Option<u32>) -> io::Result<Namespace> 
         sockstat: File::open("/proc/thread-self/net/sockstat")?,
         sockstat6: File::open("/proc/thread-self/net/sockstat6").ok(),
     })
+}
+
+fn with_remedy(error: Errno) -> io::Error {
+    if error == Errno::PERM {
+        let what = "it takes CAP_SYS_ADMIN to enter another namespace";
+        return io::Error::new(io::ErrorKind::PermissionDenied, what);
+    }
+    error.into()
 }
 
 impl Way {
