@@ -32,11 +32,15 @@ const FOR_TESTS: [(&str, &str); 13] = [
 
 /// Programs that tests watch at work, and how each of them hands descriptors on. A test whose
 /// program is missing says so and passes, so nobody is made to install a database.
-const WATCHED: [(&str, &str); 5] = [
+const WATCHED: [(&str, &str); 7] = [
     // Workers that are forked with the listener.
     ("gunicorn", "gunicorn"),
     // Gives its listener to the next one in a message (`SCM_RIGHTS`).
     ("haproxy", "haproxy"),
+    // None: it has the kernel track connections.
+    ("nftables", "nft"),
+    // None: a client that keeps connections.
+    ("nodejs", "node"),
     // A process for each connection, forked after `accept`.
     ("postgresql", "pgbench"),
     // None: one process, one thread that accepts.

@@ -1,6 +1,6 @@
 //! From looks at ports to rows: what must be known of the kernel, and remembered between looks.
 
-use std::{fmt::Display, io, time::Instant};
+use std::{fmt::Display, io, time::Duration};
 
 use hashbrown::{HashMap, HashSet};
 
@@ -24,7 +24,6 @@ pub(super) struct PortRows {
     /// Blocked ports by namespace, as of the last look.
     before: HashMap<u32, Blocked>,
     trends: Trends,
-    began: Instant,
 }
 
 impl PortRows {
@@ -63,7 +62,6 @@ impl PortRows {
             lists_bound,
             before: HashMap::new(),
             trends: Trends::default(),
-            began: Instant::now(),
         }
     }
 
@@ -98,7 +96,9 @@ impl PortRows {
         holder: impl Fn(u32) -> Option<u32> + Copy,
         owners: bool,
     ) -> PortReport {
-        let now = self.began.elapsed().as_secs_f64();
+        // When sockets were listed, not when all of it is understood: on a busy machine that is later.
+        let now = seen.iter().map(|it| it.at_ns).max().unwrap_or_default();
+        let now = Duration::from_nanos(now).as_secs_f64();
         let (mut all, mut why) = (Vec::new(), Vec::new());
         for seen in seen {
             let pool = seen.pool();

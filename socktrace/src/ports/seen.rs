@@ -10,6 +10,8 @@ use crate::source::snapshot::{Explicit, PortLook};
 pub struct Seen {
     /// Inode number of the namespace.
     pub netns: u32,
+    /// When: `CLOCK_MONOTONIC`, nanoseconds.
+    pub at_ns: u64,
     /// Its settings.
     pub settings: Settings,
     /// Its sockets that have ports.
@@ -51,6 +53,7 @@ impl Seen {
         };
         Ok(Self {
             netns: look.netns,
+            at_ns: look.at_ns,
             settings,
             whole: look.complete,
             sockets,

@@ -133,7 +133,7 @@ pub fn write_table(
             format!("{:.0}%", row.ports.ratio() * 100.0),
             row.ports.left,
             row.eta_seconds.map_or("-".into(), lasts),
-            owners(&row.owners, names),
+            owners(&row.owners, row.kept, names),
         )?;
     }
     Ok(())
@@ -194,8 +194,9 @@ fn lasts(seconds: f64) -> String {
     }
 }
 
-/// `nginx pid 7: 12, curl pid 9: 3, 4 others: 20, no process: 40`.
-fn owners(owners: &[Ownership], names: &Names) -> String {
+/// `nginx pid 7: 12, curl pid 9: 3, 4 others: 20, TIME_WAIT: 30, no process: 10`. `kept`: so many are in
+/// `TIME_WAIT`.
+fn owners(owners: &[Ownership], kept: u32, names: &Names) -> String {
     let mut told = String::new();
     let (somebody, nobody): (Vec<&Ownership>, Vec<_>) =
         owners.iter().partition(|it| it.pid.is_some());
@@ -212,7 +213,12 @@ fn owners(owners: &[Ownership], names: &Names) -> String {
         tell(&format!("{} others", others.count()), rest);
     }
     for owner in nobody {
-        tell(&who(None, names), owner.count);
+        let kept = kept.min(owner.count);
+        for (who, count) in [("TIME_WAIT", kept), (&who(None, names), owner.count - kept)] {
+            if count > 0 {
+                tell(who, count);
+            }
+        }
     }
     told
 }
@@ -281,8 +287,8 @@ mod tests {
             ownership(None, 40),
         ];
         assert_eq!(
-            owners(&all, &names),
-            "ng\\u{1b}[2Jinx pid 7: 12, pid 8: 9, pid 9: 5, 2 others: 5, no process: 40"
+            owners(&all, 30, &names),
+            "ng\\u{1b}[2Jinx pid 7: 12, pid 8: 9, pid 9: 5, 2 others: 5, TIME_WAIT: 30, no process: 10"
         );
     }
 }

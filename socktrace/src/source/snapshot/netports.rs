@@ -14,12 +14,15 @@ use super::{
     Buckets, Buffer, Diag, DiagError, Explicit, Found, Namespace, Namespaces, Protocol, Protocols,
     Query, State, States, Sysctls,
 };
+use crate::clock::monotonic_ns;
 
 /// What a look at a namespace brought.
 #[derive(Debug)]
 pub struct PortLook {
     /// Inode number of the namespace.
     pub netns: u32,
+    /// When its TCP sockets had been listed: `CLOCK_MONOTONIC`, nanoseconds.
+    pub at_ns: u64,
     /// Its settings.
     pub sysctls: Sysctls,
     /// Its TCP and UDP sockets; each cookie once.
@@ -52,6 +55,7 @@ pub fn look_at_ports_here(
 ) -> io::Result<PortLook> {
     let mut look = PortLook {
         netns: namespace.inum(),
+        at_ns: 0,
         sysctls: namespace.sysctls()?,
         sockets: Vec::new(),
         explicit: None,
@@ -63,6 +67,9 @@ pub fn look_at_ports_here(
             Ok(dumped) => look.complete &= !dumped.interrupted && dumped.malformed == 0,
             Err(DiagError::Unsupported) => look.complete = false,
             Err(DiagError::Io(error)) => return Err(error),
+        }
+        if look.at_ns == 0 {
+            look.at_ns = monotonic_ns();
         }
     }
     // A dump is not taken in one moment: a socket that moves can be in it twice.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::programs::lacks;
 
 /// Of 64 descriptors some are open, and of a queue of 5 connections three wait.
 const FILLED: &str = r"
@@ -64,9 +65,6 @@ fn limits_are_those_of_proc_and_ss() {
     let conntrack = found.iter().filter(|it| it["kind"] == "conntrack").count();
     let module = Path::new("/proc/sys/net/netfilter/nf_conntrack_max").exists();
     assert_eq!(conntrack, usize::from(module));
-    if !module {
-        println!("without nf_conntrack: its row is not tested");
-    }
 }
 
 /// Files and inodes: the numbers move, as other programs run.
@@ -83,6 +81,61 @@ fn machine(found: &[Value]) {
     let inodes = row("inode_table");
     assert!(inodes["limit"].is_null() && inodes["used_ratio"].is_null());
     assert_eq!(found.last(), Some(inodes));
+}
+
+#[test]
+fn tracked_connections_are_counted_and_told_when_the_table_fills_up() {
+    if !Path::new("/proc/sys/net/netfilter/nf_conntrack_max").exists() || lacks("nft", "nftables") {
+        println!("skipped: connections are not tracked here");
+        return;
+    }
+    let netns = Netns::new();
+    // The kernel tracks where a rule asks for it.
+    netns.sh("nft add table ip t");
+    netns.sh("nft 'add chain ip t o { type filter hook output priority 0; }'");
+    netns.sh("nft add rule ip t o ct state new counter");
+    netns.sh("echo 600 > /proc/sys/net/netfilter/nf_conntrack_udp_timeout");
+    let number_of_netns = inode(&format!("/run/netns/{}", netns.name()));
+    let max = fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_max").unwrap();
+    let max: u32 = max.trim().parse().unwrap();
+    let script = r"
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for port in range(20000, 20400): s.sendto(b'x', ('127.0.0.1', port))
+print('sent', flush=True)
+if not sys.stdin.readline(): os._exit(0)
+for port in range(20400, 20500): s.sendto(b'x', ('127.0.0.1', port))
+print('sent', flush=True)
+sys.stdin.readline()
+";
+    let mut sending = program(&netns, script, &[]);
+    sending.hear("sent");
+    // The table is the machine's in size: what part of it is much is what the thresholds say.
+    let thresholds = format!(
+        "[detect.conntrack]\nwarning = {:.9}\n",
+        450.0 / f64::from(max)
+    );
+    let json = ["-o", "json", "--duration", "0s"];
+    let told = |name| rows(&report_by(&thresholds, name, &netns, &json));
+    let of_kind = |found: Vec<Value>| -> Vec<Value> {
+        let of_kind = found.into_iter().filter(|it| it["kind"] == "conntrack");
+        of_kind.collect()
+    };
+    let [row] = &of_kind(told("limits"))[..] else {
+        panic!("one namespace, one row")
+    };
+    assert_eq!((&row["used"], &row["limit"]), (&400.into(), &max.into()));
+    assert_eq!(of_kind(told("leaks")), [Value::Null; 0]);
+    sending.say("more");
+    sending.hear("sent");
+    let [row] = &of_kind(told("leaks"))[..] else {
+        panic!("one namespace, one finding")
+    };
+    assert_eq!(
+        (&row["severity"], &row["used"], &row["netns"]),
+        (&"warning".into(), &500.into(), &number_of_netns.into())
+    );
+    netns.sh("nft delete table ip t");
+    drop(sending);
 }
 
 #[test]
