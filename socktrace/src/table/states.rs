@@ -62,16 +62,15 @@ impl SocketTable {
             outcome,
             role,
         };
-        let mut change = self.change(header, info, None, what);
-        if !transition.by_caller() {
-            (change.actor, change.tid) = (None, None);
-        }
-        let told = told.map(|told| Change {
-            what: told.into(),
-            ..change.clone()
-        });
-        changes.push(change);
-        changes.extend(told);
+        let row = |table: &mut Self, what| {
+            let mut change = table.change(header, info, None, what);
+            if !transition.by_caller() {
+                (change.actor, change.tid) = (None, None);
+            }
+            change
+        };
+        changes.push(row(self, what));
+        changes.extend(told.map(|told| row(self, told.into())));
     }
 
     pub(super) fn destroyed(&mut self, event: &DestroyEvent, changes: &mut Vec<Change>) {
