@@ -86,7 +86,8 @@ fn keep(context: *mut c_void) -> u32 {
         if let Some(kept) = STACKS.get_ptr(key) {
             return kept_as(kept, check, key);
         }
-        if STACKS.insert(key, &*stack, u64::from(BPF_NOEXIST)).is_ok() {
+        let new: &Stack = &*stack;
+        if STACKS.insert(key, new, u64::from(BPF_NOEXIST)).is_ok() {
             return key;
         }
         // Another CPU was faster, or there is no room.
