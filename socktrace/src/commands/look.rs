@@ -37,6 +37,9 @@ pub(super) trait Look {
     /// Ports and limits of these namespaces are wanted, or of all.
     fn netns(&self) -> &[u32];
 
+    /// The part of one CPU that snapshots may take.
+    fn share(&self) -> f64;
+
     /// Looks at it, and at what the table has made of it.
     /// `accepts`: it has been told who accepts since the run began.
     fn look(&mut self, seen: Seen, table: &SocketTable, accepts: bool);

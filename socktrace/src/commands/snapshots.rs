@@ -29,8 +29,8 @@ use crate::{
     },
 };
 
-/// A snapshot may take one part in so many of a CPU's time; then the next one waits longer.
-const SHARE: u32 = 50;
+/// Snapshots may take this part of one CPU; then the next one waits longer.
+const SHARE: f64 = 0.02;
 /// After a loss one comes this soon.
 const REPAIR_AFTER: Duration = Duration::from_secs(1);
 
@@ -53,6 +53,8 @@ pub(super) struct Snapshots {
     first: bool,
     /// How far apart, if any more are wanted.
     every: Option<Duration>,
+    /// They may take this part of one CPU.
+    share: f64,
     /// The earliest time for the next one.
     not_before: Instant,
     /// When the next one is due; `None` while one is being taken.
@@ -188,6 +190,8 @@ impl Snapshots {
             taken: receiver,
             first: true,
             every,
+            // A part of none would be never.
+            share: look.map_or(SHARE, Look::share).clamp(0.000_1, 1.0),
             not_before: now,
             due: every.map(|every| now + every),
             taken_in: None,
@@ -264,7 +268,7 @@ impl Snapshots {
     ) -> io::Result<()> {
         let now = Instant::now();
         self.taken_in = Some(now);
-        self.not_before = now + (taken.took * SHARE).max(REPAIR_AFTER);
+        self.not_before = now + taken.took.div_f64(self.share).max(REPAIR_AFTER);
         self.due = self.every.map(|every| self.not_before.max(now + every));
         let notes = match taken.missing {
             Ok(missing) => missing.notes,

@@ -141,6 +141,7 @@ pub(super) struct Watcher<'h> {
     descriptors: FdTrends,
     ports: PortReport,
     filter: Filter,
+    share: f64,
     stacks: Option<Stacks>,
 }
 
@@ -152,6 +153,10 @@ impl Look for Watcher<'_> {
 
     fn netns(&self) -> &[u32] {
         &self.filter.netns
+    }
+
+    fn share(&self) -> f64 {
+        self.share
     }
 
     fn look(&mut self, seen: Seen, table: &SocketTable, accepts: bool) {
@@ -225,6 +230,7 @@ impl<'h> Watcher<'h> {
             descriptors: FdTrends::default(),
             ports: PortReport::default(),
             filter,
+            share: settings.share,
             stacks: None,
         }
     }

@@ -35,6 +35,8 @@ pub struct Settings {
     /// How far apart looks are. Ports fill within minutes, and a look costs what a walk through all
     /// descriptors does. Less than a second makes no difference: looks are never closer.
     pub every: Text,
+    /// The part of one CPU that looks may take: they are farther apart if they must.
+    pub share: f64,
     /// `close_wait`
     pub close_wait: CloseWait,
     /// `dead_open`
@@ -71,6 +73,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             every: Text(Duration::from_secs(5)),
+            share: 0.02,
             close_wait: CloseWait::default(),
             dead_open: DeadOpen::default(),
             never_connected: NeverConnected::default(),

@@ -52,6 +52,7 @@ receivers: [{name: hook, webhook_configs: [{url: 'http://127.0.0.1:9002/', send_
 const SETTINGS: &str = r#"
 [detect]
 every = "1s"
+share = 1.0
 [detect.close_wait]
 shown = "1s"
 alone = "1s"
@@ -66,6 +67,7 @@ url = "http://127.0.0.1:9001/in"
 [alerts.alertmanager]
 urls = ["http://127.0.0.1:9093"]
 every = "1s"
+share = 1.0
 labels = { team = "web" }
 "#;
 

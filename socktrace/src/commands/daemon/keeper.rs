@@ -158,8 +158,11 @@ impl Keeper {
     fn configure(&mut self, new: Configuration) {
         if new.daemon != self.configuration.daemon
             || new.detect.every != self.configuration.detect.every
+            || new.detect.share.to_bits() != self.configuration.detect.share.to_bits()
         {
-            warn!("[daemon] and detect.every are as they were until socktrace starts again");
+            warn!(
+                "[daemon], detect.every and detect.share are as they were until socktrace starts again"
+            );
         }
         if new.metrics.owner != self.configuration.metrics.owner
             || new.metrics.owners != self.configuration.metrics.owners
@@ -185,6 +188,10 @@ fn naming(configuration: &Configuration) -> Vec<Naming> {
 impl Look for Keeper {
     fn netns(&self) -> &[u32] {
         &[]
+    }
+
+    fn share(&self) -> f64 {
+        self.configuration.detect.share
     }
 
     fn enter(&self) -> fn() {

@@ -21,6 +21,7 @@ use crate::support::{Dialogue, Netns, PRELUDE, inode, socktrace};
 const SCALED: &str = r#"
 [detect]
 every = "1s"
+share = 1.0
 [detect.close_wait]
 age = "1s"
 window = "1s"
@@ -41,6 +42,7 @@ age = "1s"
 window = "1s"
 [detect.idle_growth]
 every = "1s"
+share = 1.0
 age = "1s"
 lifetimes = 1
 usual = "1s"
