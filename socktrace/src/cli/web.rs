@@ -48,8 +48,8 @@ fn telemetry_path(text: &str) -> Result<String, String> {
     if !text.starts_with('/') || text == "/" || !text.bytes().all(plain) {
         return Err("a path is like /metrics: a slash, then letters, digits or -_.~/".to_owned());
     }
-    if text.starts_with("/-/") || text.starts_with("/api/") {
-        return Err("/-/ and /api/ are taken; choose another path".to_owned());
+    if text.starts_with("/-/") || text.starts_with("/api/") || text == "/runbook" {
+        return Err("/-/, /api/ and /runbook are taken; choose another path".to_owned());
     }
     Ok(text.to_owned())
 }
@@ -61,7 +61,16 @@ mod tests {
     #[test]
     fn a_path_for_metrics_is_plain_and_not_taken() {
         assert_eq!(telemetry_path("/a/metrics").as_deref(), Ok("/a/metrics"));
-        for wrong in ["", "/", "metrics", "/a b", "/{x}", "/-/ready", "/api/v1/x"] {
+        for wrong in [
+            "",
+            "/",
+            "metrics",
+            "/a b",
+            "/{x}",
+            "/-/ready",
+            "/api/v1/x",
+            "/runbook",
+        ] {
             assert!(telemetry_path(wrong).is_err(), "{wrong}");
         }
     }

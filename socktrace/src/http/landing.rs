@@ -1,16 +1,18 @@
 //! The page for people who open the address in a browser.
 
-use super::LISTS;
+use super::{LISTS, Page};
 
 /// What is here, as HTML.
-pub(super) fn page(telemetry_path: &str) -> String {
+pub(super) fn page(telemetry_path: &str, pages: &[Page]) -> String {
     let lists = LISTS.map(|list| (format!("/api/v1/{list}"), "JSON"));
     let mut all = vec![(telemetry_path.to_owned(), "metrics for Prometheus")];
+    let pages = pages.iter().map(|page| (page.path.to_owned(), page.about));
+    all.extend(pages);
     all.extend(lists);
     all.push(("/-/healthy".to_owned(), "does it run?"));
     all.push(("/-/ready".to_owned(), "is everything in place?"));
     let links = all.iter().map(|(path, text)| {
-        let path = escape(path);
+        let (path, text) = (escape(path), escape(text));
         format!("<li><a href=\"{path}\">{path}</a> {text}</li>\n")
     });
     let links: String = links.collect();
@@ -22,7 +24,7 @@ pub(super) fn page(telemetry_path: &str) -> String {
 }
 
 /// What may stand in a text or an attribute.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -43,7 +45,7 @@ mod tests {
 
     #[test]
     fn a_path_cannot_end_its_attribute() {
-        let page = page("/\"><script>");
+        let page = page("/\"><script>", &[]);
         assert!(!page.contains("<script>"), "{page}");
         assert!(
             page.contains("href=\"/&quot;&gt;&lt;script&gt;\""),

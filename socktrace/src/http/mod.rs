@@ -28,6 +28,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
+pub(crate) use self::landing::escape;
 pub use self::{
     limits::Limits,
     server::{Running, Server},
@@ -52,8 +53,24 @@ pub trait Content: Send + Sync + 'static {
     /// Is everything in place? If not, what is missing.
     fn ready(&self) -> Result<(), String>;
 
+    /// Pages for people, besides the one that lists everything. Asked for once.
+    fn pages(&self) -> Vec<Page> {
+        Vec::new()
+    }
+
     /// Reads the configuration again; an error says what is wrong with it.
     fn reload(&self) -> impl Future<Output = Result<(), String>> + Send;
+}
+
+/// A page for people that is always the same.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// Where it is: a slash and plain letters, and nothing that is there already.
+    pub path: &'static str,
+    /// What it is, in a few words.
+    pub about: &'static str,
+    /// What is sent.
+    pub html: String,
 }
 
 /// A format of metrics.

@@ -7,7 +7,7 @@ use axum::{
     body::Body,
     extract::{Path, State},
     response::{IntoResponse as _, Response},
-    routing::{get, post},
+    routing::{MethodRouter, get, post},
 };
 use bytes::Bytes;
 use hyper::{
@@ -17,7 +17,7 @@ use hyper::{
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::{ApiError, Content, LISTS, encode, landing, negotiate, scrape::Scrapes};
+use super::{ApiError, Content, LISTS, Page, encode, landing, negotiate, scrape::Scrapes};
 
 /// Asked by those who restart what does not answer: never refused for want of room.
 pub(super) const PROBES: [&str; 2] = ["/-/healthy", "/-/ready"];
@@ -33,8 +33,16 @@ pub(super) struct Site<C> {
 }
 
 pub(super) fn router<C: Content>(site: Arc<Site<C>>) -> Router {
-    Router::new()
-        .route("/", get(front::<C>))
+    let pages = site.content.pages();
+    let front = html(landing::page(&site.telemetry_path, &pages));
+    let mut router = Router::new().route("/", front);
+    for Page {
+        path, html: page, ..
+    } in pages
+    {
+        router = router.route(path, html(page));
+    }
+    router
         .route(&site.telemetry_path, get(metrics::<C>))
         .route("/-/healthy", get(async || "socktrace runs\n"))
         .route("/-/ready", get(ready::<C>))
@@ -58,9 +66,10 @@ pub(super) fn plain(status: StatusCode, message: &str) -> Response {
     (status, format!("{message}\n")).into_response()
 }
 
-async fn front<C: Content>(State(site): State<Arc<Site<C>>>) -> Response {
-    let page = landing::page(&site.telemetry_path);
-    ([(CONTENT_TYPE, "text/html; charset=utf-8")], page).into_response()
+/// Always the same page.
+fn html<S: Clone + Send + Sync + 'static>(page: String) -> MethodRouter<S> {
+    let page = Bytes::from(page);
+    get(move || async move { answer(page, false, "text/html; charset=utf-8") })
 }
 
 async fn metrics<C: Content>(State(site): State<Arc<Site<C>>>, headers: HeaderMap) -> Response {

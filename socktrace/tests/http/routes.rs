@@ -17,6 +17,7 @@ fn a_browser_finds_everything_from_the_first_page() {
     );
     for path in [
         "/m",
+        "/page",
         "/-/healthy",
         "/-/ready",
         "/api/v1/sockets",
@@ -28,6 +29,16 @@ fn a_browser_finds_everything_from_the_first_page() {
         );
         assert_eq!(site.curl(path, &[]).status, 200, "{path}");
     }
+}
+
+#[test]
+fn a_page_is_sent_as_it_is() {
+    let page = start(&[]).curl("/page", &[]);
+    assert!(
+        page.has("content-type: text/html; charset=utf-8"),
+        "{page:?}"
+    );
+    assert_eq!(page.text(), "<p id=\"here\">");
 }
 
 #[test]

@@ -19,7 +19,9 @@ use clap::Parser;
 use socktrace::{
     cli::Web,
     failure::Failure,
-    http::{Answer, ApiError, Content, Format, Limits, Running, Server, Unavailable, UnixPlace},
+    http::{
+        Answer, ApiError, Content, Format, Limits, Page, Running, Server, Unavailable, UnixPlace,
+    },
 };
 use tokio::sync::Semaphore;
 
@@ -75,6 +77,14 @@ impl Content for Fake {
                 Ok(answer)
             }
         }
+    }
+
+    fn pages(&self) -> Vec<Page> {
+        vec![Page {
+            path: "/page",
+            about: "a page",
+            html: "<p id=\"here\">".to_owned(),
+        }]
     }
 
     fn ready(&self) -> Result<(), String> {

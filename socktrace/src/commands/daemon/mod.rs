@@ -9,6 +9,7 @@ mod keeper;
 mod memory;
 mod privileges;
 mod published;
+mod runbook;
 mod site;
 
 use std::{

@@ -15,11 +15,11 @@ use tokio::sync::{
 };
 use tracing::{error, info};
 
-use super::{answers, published::Published};
+use super::{answers, published::Published, runbook};
 use crate::{
     commands::question::Question,
     exporter::{Exporter, openmetrics, text},
-    http::{Answer, ApiError, Content, Format, Unavailable},
+    http::{Answer, ApiError, Content, Format, Page, Unavailable},
     settings::Configuration,
 };
 
@@ -104,6 +104,10 @@ impl Content for Site {
         ready
             .then_some(())
             .ok_or_else(|| "the hooks are being attached".to_owned())
+    }
+
+    fn pages(&self) -> Vec<Page> {
+        vec![runbook::page()]
     }
 
     async fn reload(&self) -> Result<(), String> {
