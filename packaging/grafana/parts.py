@@ -134,7 +134,6 @@ def variable(name, label, query):
         "allValue": ".+",
         "current": {"selected": True, "text": ["All"], "value": ["$__all"]},
         "datasource": DATASOURCE,
-        "definition": query,
         "hide": 0,
         "includeAll": True,
         "label": label,
@@ -151,7 +150,7 @@ def variable(name, label, query):
 
 def variables(owner):
     datasource = {
-        "current": {},
+        "current": {"selected": False, "text": "default", "value": "default"},
         "hide": 0,
         "includeAll": False,
         "label": "Data Source",
