@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use crate::support::{Background, Dialogue, Netns, Row, python, rows, socktrace};
 
 /// A daemon with a place of its own.
-struct Daemon {
+pub(crate) struct Daemon {
     folder: TempDir,
     running: Option<Background>,
     wrapper: Vec<String>,
@@ -27,7 +27,7 @@ impl Daemon {
     }
 
     /// With less around it than there is: `wrapper` runs what follows it.
-    fn start_under(wrapper: &[&str], configuration: &str) -> Self {
+    pub(crate) fn start_under(wrapper: &[&str], configuration: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         // Whoever it runs as can write there.
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
@@ -68,6 +68,13 @@ impl Daemon {
         command.arg("--socket").arg(self.path("socket"));
         command.arg("--state.directory").arg(self.folder.path());
         self.running = Some(Background::start(command, "following sockets"));
+    }
+
+    /// Where it serves HTTP.
+    pub(crate) fn address(&self) -> String {
+        let log = self.running.as_ref().unwrap().stderr();
+        let (_, address) = log.split_once("msg=listening address=").expect(&log);
+        address.split_whitespace().next().unwrap().to_owned()
     }
 
     fn pid(&self) -> i64 {
@@ -117,7 +124,7 @@ impl Daemon {
 
 /// Waits until it is so; a busy machine may take its time.
 #[track_caller]
-fn wait(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn wait(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_mins(2);
     while !holds() {
         assert!(Instant::now() < deadline, "{what}");

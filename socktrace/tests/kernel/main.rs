@@ -15,6 +15,7 @@ mod findings;
 mod listed;
 mod lives;
 mod loss;
+mod observe;
 mod peers;
 mod pidns;
 mod ports;
