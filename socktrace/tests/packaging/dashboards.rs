@@ -8,7 +8,7 @@ use socktrace::exporter::{METRICS, Type, own::OWN};
 
 use crate::{
     dashboard::{all, filled_in, folder, panels, queries},
-    names,
+    document, names,
 };
 
 /// Calls `check` with every panel and its name.
@@ -228,4 +228,24 @@ fn the_table_of_findings_leads_to_the_runbook() {
         }
     }
     assert_eq!(found, 2);
+}
+
+#[test]
+fn every_dashboard_is_in_the_documents_with_a_picture_of_all_its_panels() {
+    let described = document("docs/prometheus.md");
+    for board in all() {
+        let uid = text(&board, "uid");
+        assert!(described.contains(&format!("`{uid}.json`")), "{uid}");
+        let picture = format!("dashboards/{}.svg", uid.trim_start_matches("socktrace-"));
+        assert!(described.contains(&format!("({picture})")), "{picture}");
+        let picture = document(&format!("docs/{picture}"));
+        for (name, panel) in panels(&board) {
+            let title = text(panel, "title").replace('\'', "&#x27;");
+            let drawn = picture.contains(&format!(">{title}<"));
+            assert!(
+                drawn,
+                "{name} is not in the picture: draw.py draws it again"
+            );
+        }
+    }
 }

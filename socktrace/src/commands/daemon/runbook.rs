@@ -19,19 +19,30 @@ fn html(text: &str) -> String {
     let mut body = String::new();
     for block in text.split("\n\n").map(str::trim) {
         if let Some(title) = block.strip_prefix("# ") {
-            body += &format!("<h1>{}</h1>\n", inline(title));
+            body.extend(["<h1>", &inline(title), "</h1>\n"]);
         } else if let Some(title) = block.strip_prefix("## ") {
             let anchor = escape(title);
-            body += &format!("<h2 id=\"{anchor}\"><a href=\"#{anchor}\">{anchor}</a></h2>\n");
+            let parts = [
+                "<h2 id=\"",
+                &anchor,
+                "\"><a href=\"#",
+                &anchor,
+                "\">",
+                &anchor,
+                "</a></h2>\n",
+            ];
+            body.extend(parts);
         } else if !block.is_empty() {
-            body += &format!("<p>{}</p>\n", inline(block));
+            // Symptom, cause and next step each begin a line.
+            let text = inline(block).replace("\n<b>", "<br>\n<b>");
+            body.extend(["<p>", &text, "</p>\n"]);
         }
     }
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width\"><title>socktrace: runbook</title>\
          <style>body{{max-width:50em;margin:auto;padding:1em;font-family:sans-serif;line-height:1.4}}\
-         p{{white-space:pre-line}}:target{{background:#ffd}}</style></head>\n<body>\n{body}</body>\n</html>\n"
+         :target{{background:#ffd}}</style></head>\n<body>\n{body}</body>\n</html>\n"
     )
 }
 
@@ -42,12 +53,12 @@ fn inline(text: &str) -> String {
     for (number, part) in text.split('`').enumerate() {
         let part = escape(part);
         if number % 2 == 1 {
-            found += &format!("<code>{part}</code>");
+            found.extend(["<code>", &part, "</code>"]);
             continue;
         }
         for (number, part) in part.split("**").enumerate() {
             if number % 2 == 1 {
-                found += &format!("<b>{}</b>", links(part));
+                found.extend(["<b>", &links(part), "</b>"]);
             } else {
                 found += &links(part);
             }
@@ -63,7 +74,7 @@ fn links(text: &str) -> String {
     while let Some((before, words, address, after)) = link(rest) {
         found += before;
         if address.starts_with("https://") {
-            found += &format!("<a href=\"{address}\">{words}</a>");
+            found.extend(["<a href=\"", address, "\">", words, "</a>"]);
         } else {
             found += words;
         }

@@ -11,7 +11,8 @@ use crate::{
     support::{Background, Netns},
 };
 
-const ADDRESS: &str = "127.0.0.1:9090";
+/// Where it is, within the namespace.
+pub(super) const ADDRESS: &str = "127.0.0.1:9090";
 
 pub(super) struct Prometheus<'a> {
     netns: &'a Netns,
@@ -68,11 +69,6 @@ impl<'a> Prometheus<'a> {
         value.map_or(f64::NAN, |it| it.parse().unwrap())
     }
 
-    /// Where it is, within the namespace.
-    pub(super) fn address(&self) -> String {
-        format!("http://{ADDRESS}")
-    }
-
     /// Every rule, as it stands.
     pub(super) fn rules(&self) -> Vec<Value> {
         let answer = self.ask("rules", &[]);
@@ -85,7 +81,7 @@ impl<'a> Prometheus<'a> {
     fn ask(&self, what: &str, options: &[&str]) -> Value {
         let mut curl = self.netns.command("curl");
         curl.args(["-s", "-m", "30"]).args(options);
-        curl.arg(format!("{}/api/v1/{what}", self.address()));
+        curl.arg(format!("http://{ADDRESS}/api/v1/{what}"));
         let answer = curl.output().unwrap();
         serde_json::from_slice(&answer.stdout).expect("an answer of Prometheus")
     }
