@@ -16,8 +16,8 @@ use tempfile::NamedTempFile;
 
 use crate::support::{Dialogue, Netns, PRELUDE, inode, socktrace};
 
-/// Windows of a second, and ages to match. A look comes no sooner than fifty times what the last one
-/// took, so that slow growth takes ten seconds to rise four times.
+/// Windows of a second, and ages to match. Looks may take all of a CPU: on a busy machine they would
+/// else be too far apart for what lasts seconds.
 const SCALED: &str = r#"
 [detect]
 every = "1s"
@@ -42,7 +42,6 @@ age = "1s"
 window = "1s"
 [detect.idle_growth]
 every = "1s"
-share = 1.0
 age = "1s"
 lifetimes = 1
 usual = "1s"
