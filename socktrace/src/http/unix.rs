@@ -172,6 +172,10 @@ fn share(path: &Path, name: &str) -> Option<u32> {
         );
         return None;
     };
+    // A service whose group it is has given it already, and may not call chown().
+    if fs::metadata(path).is_ok_and(|file| file.st_gid() == group) {
+        return Some(group);
+    }
     match chown(path, None, Some(group)) {
         Ok(()) => Some(group),
         Err(error) => {

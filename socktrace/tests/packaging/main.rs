@@ -1,12 +1,13 @@
-//! What is packaged for Prometheus and Grafana: rules, their tests and dashboards name what the code
+//! What is packaged: the unit; and for Prometheus and Grafana rules, their tests and dashboards name what the code
 //! exports, and lead to what the runbook says.
 
-#![allow(clippy::unwrap_used, reason = "it is all tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "it is all tests")]
 
 mod dashboard;
 mod dashboards;
 mod names;
 mod rules;
+mod unit;
 
 use std::{fs, path::PathBuf};
 

@@ -2,6 +2,7 @@
 //! scaled to seconds; that the defaults find what they should is a matter of simulated time.
 
 mod limits;
+mod over;
 mod told;
 mod watching;
 
