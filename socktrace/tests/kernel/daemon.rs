@@ -204,12 +204,12 @@ fn a_daemon_knows_what_happened_and_since_when() {
 
     // A finding, asked for at once; and for scripts.
     let leaks = ["leaks", "-o", "json", "--netns", netns.name()];
-    wait("nothing found", || !daemon.rows(&leaks).is_empty());
-    let found = daemon.rows(&leaks);
-    let found = found
-        .iter()
-        .find(|row| row.text("kind") == Some("close_wait"))
-        .unwrap();
+    let forgotten = |rows: Vec<Row>| {
+        let mut rows = rows.into_iter();
+        rows.find(|row| row.text("kind") == Some("close_wait"))
+    };
+    wait("nothing found", || forgotten(daemon.rows(&leaks)).is_some());
+    let found = forgotten(daemon.rows(&leaks)).unwrap();
     found
         .expect("severity", "info")
         .expect("count", 12)
