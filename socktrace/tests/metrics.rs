@@ -56,7 +56,7 @@ fn a_recording_adds_up_to_these_metrics() {
     for recording in ["echo", "refused", "hostile", "families"] {
         let exporter = Exporter::new(&Settings::default()).unwrap();
         let families = exporter.families(reading(recording, 50));
-        let text = String::from_utf8(text(&families).unwrap()).unwrap();
+        let text = text(&families).unwrap();
         insta::assert_snapshot!(format!("metrics-{recording}"), lasting(&text));
     }
 }
@@ -75,7 +75,7 @@ fn openmetrics_has_the_same_samples_and_an_end() {
         open.contains("\nsocktrace_accepts_total{owner=\"python3\"} 2.0\n"),
         "{open}"
     );
-    let plain = String::from_utf8(text(&families).unwrap()).unwrap();
+    let plain = text(&families).unwrap();
     let samples = |text: &str| text.lines().filter(|line| !line.starts_with('#')).count();
     assert_eq!(samples(&open), samples(&plain));
     for line in open.lines().filter(|line| !line.starts_with('#')) {
@@ -94,7 +94,7 @@ fn who_finds_no_room_counts_among_others_and_series_are_bounded() {
     // Nobody but `other` and `unknown` has series.
     for scrape in 1..=2 {
         let families = exporter.families(reading("echo", 0));
-        let text = String::from_utf8(text(&families).unwrap()).unwrap();
+        let text = text(&families).unwrap();
         assert!(
             text.contains("socktrace_accepts_total{owner=\"other\"} 2\n"),
             "{text}"
@@ -128,7 +128,12 @@ fn every_metric_is_in_the_list_and_every_one_of_the_list_is_known_to_promtool() 
         .spawn()
         .unwrap();
     let text = text(&families).unwrap();
-    promtool.stdin.take().unwrap().write_all(&text).unwrap();
+    promtool
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(text.as_bytes())
+        .unwrap();
     let output = promtool.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.is_empty(), "{said}");

@@ -115,7 +115,10 @@ impl PortRows {
         for row in &mut all {
             row.eta_seconds = self.trends.eta(row);
         }
-        PortReport::new(all, why)
+        let eligible = seen
+            .iter()
+            .map(|it| (it.netns, it.settings.eligible.count()));
+        PortReport::new(all, why, eligible.collect())
     }
 }
 
@@ -126,10 +129,12 @@ pub(super) struct PortReport {
     pub(super) blocking: Vec<Blocking>,
     pub(super) names: Names,
     pub(super) notes: Vec<String>,
+    /// How many ports may be chosen, by namespace, with or without rows.
+    pub(super) eligible: Vec<(u32, u32)>,
 }
 
 impl PortReport {
-    fn new(rows: Vec<Row>, blocking: Vec<Blocking>) -> Self {
+    fn new(rows: Vec<Row>, blocking: Vec<Blocking>, eligible: Vec<(u32, u32)>) -> Self {
         let owners = rows.iter().flat_map(|row| &row.owners);
         let pids: HashSet<_> = owners.filter_map(|owner| owner.pid).collect();
         let named = pids.into_iter();
@@ -139,6 +144,7 @@ impl PortReport {
             rows,
             blocking,
             notes: Vec::new(),
+            eligible,
         }
     }
 

@@ -273,7 +273,12 @@ impl<'h> Watcher<'h> {
         limits(&self.world, self.machine.inodes)
     }
 
-    /// Ports at the last look, with names.
+    /// Ports at the last look.
+    pub(super) fn ports(&self) -> &PortReport {
+        &self.ports
+    }
+
+    /// The same, for whoever keeps them.
     pub(super) fn take_ports(&mut self) -> PortReport {
         std::mem::take(&mut self.ports)
     }

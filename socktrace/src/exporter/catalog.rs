@@ -71,7 +71,7 @@ metrics! {
     PORTS Gauge "ephemeral_ports" ["netns"]
         "Local ports that the kernel may choose in a network namespace: its range without reserved ones."
     PORTS_RATIO Gauge "ephemeral_ports_used_ratio" ["netns" "proto"]
-        "The part of them that cannot be used any more for the destination that is worst off."
+        "The part of them that cannot be used any more for the destination that is worst off; 0 where none is used."
     PORTS_SECONDS Gauge "ephemeral_ports_exhaustion_seconds" ["netns" "proto"]
         "Until none is left for the destination that is worst off, if it goes on like this; +Inf if it does not go on."
     PORTS_DESTINATION Gauge "ephemeral_ports_destination_used_ratio" ["netns" "proto" "destination"]

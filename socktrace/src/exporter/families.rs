@@ -6,7 +6,7 @@ use std::{
 };
 
 use prometheus::{
-    Encoder as _, Registry, TextEncoder,
+    Registry, TextEncoder,
     core::{Collector, Desc},
     proto::{Bucket, Counter, Gauge, Histogram as Buckets, LabelPair, MetricFamily, MetricType},
 };
@@ -53,10 +53,10 @@ impl Exporter {
 }
 
 /// The text format, version 0.0.4.
-pub fn text(families: &[MetricFamily]) -> Result<Vec<u8>, prometheus::Error> {
-    let mut text = Vec::with_capacity(1 << 16);
-    TextEncoder::new().encode(families, &mut text)?;
-    Ok(text)
+pub fn text(families: &[MetricFamily]) -> Result<String, prometheus::Error> {
+    let text = TextEncoder::new().encode_to_string(families)?;
+    // The library writes as Rust does what the format spells otherwise.
+    Ok(text.replace(" inf\n", " +Inf\n"))
 }
 
 struct State {

@@ -63,13 +63,21 @@ pub struct Seen {
     pub(super) findings: Vec<((Kind, Severity, Owner), u64)>,
     /// Rows about ports.
     pub(super) ports: Vec<ports::Row>,
+    /// How many ports may be chosen, by namespace.
+    pub(super) eligible: Vec<(u32, u32)>,
 }
 
 impl Seen {
-    /// Puts together what a look saw.
-    pub fn new(owners: &mut Owners, world: &World, findings: &[&Finding]) -> Self {
+    /// Puts together what a look saw. `eligible`: how many ports may be chosen, by namespace.
+    pub fn new(
+        owners: &mut Owners,
+        world: &World,
+        findings: &[&Finding],
+        eligible: &[(u32, u32)],
+    ) -> Self {
         let mut seen = Self {
             ports: world.ports.clone(),
+            eligible: eligible.to_vec(),
             ..Self::default()
         };
         for listener in &world.listeners {

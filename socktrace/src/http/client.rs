@@ -4,6 +4,7 @@ use std::{
     fmt,
     future::poll_fn,
     io::{self, Write},
+    os::unix::net::UnixStream as StdStream,
     path::Path,
     pin::Pin,
     time::Duration,
@@ -18,9 +19,6 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use tokio::{net::UnixStream, runtime, time::timeout};
-
-/// The daemon accepts at once, or it hangs.
-const CONNECT: Duration = Duration::from_secs(2);
 
 /// Until the answer begins, and between any two of its pieces; longer than the daemon lets itself.
 const WAIT: Duration = Duration::from_mins(1);
@@ -72,25 +70,28 @@ pub fn target<'a>(list: &str, query: impl IntoIterator<Item = (&'a str, &'a str)
 /// Gets `target` from the daemon at `socket`. An answer of status 200 is written to `output` as it
 /// comes; its headers are returned.
 pub fn get(socket: &Path, target: &str, output: &mut impl Write) -> Result<HeaderMap, ClientError> {
+    // Before there is a runtime, which has sockets of its own: who finds no daemon lists sockets.
+    let path = || socket.display().to_string();
+    let stream = StdStream::connect(socket).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NoDaemon(path()),
+        io::ErrorKind::PermissionDenied => ClientError::NotAllowed(path()),
+        _ => ClientError::Broken(error.to_string()),
+    })?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| ClientError::Broken(error.to_string()))?;
-    runtime.block_on(ask(socket, target, output))
+    runtime.block_on(ask(stream, path(), target, output))
 }
 
 async fn ask(
-    socket: &Path,
+    stream: StdStream,
+    path: String,
     target: &str,
     output: &mut impl Write,
 ) -> Result<HeaderMap, ClientError> {
-    let path = socket.display().to_string();
-    let stream = in_time(CONNECT, UnixStream::connect(socket)).await?;
-    let stream = stream.map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-            ClientError::NoDaemon(path.clone())
-        }
-        io::ErrorKind::PermissionDenied => ClientError::NotAllowed(path.clone()),
-        _ => ClientError::Broken(error.to_string()),
-    })?;
+    let stream = stream
+        .set_nonblocking(true)
+        .and_then(|()| UnixStream::from_std(stream));
+    let stream = stream.map_err(|error| ClientError::Broken(error.to_string()))?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(broken)?;

@@ -211,7 +211,8 @@ impl Look for Keeper {
         });
         let stories = self.watcher.stories();
         let findings: Vec<_> = stories.iter().map(|story| &story.finding).collect();
-        let by_owner = SeenByOwner::new(&mut tally.owners, self.watcher.world(), &findings);
+        let (world, eligible) = (self.watcher.world(), &self.watcher.ports().eligible);
+        let by_owner = SeenByOwner::new(&mut tally.owners, world, &findings, eligible);
         self.seen = Arc::new(by_owner);
         drop(tally);
         self.publish(notes);

@@ -145,13 +145,22 @@ struct Worst {
 
 fn ports_of(families: &mut Families, reading: &Reading, settings: &Settings) {
     let mut worst: BTreeMap<(u32, &str), Worst> = BTreeMap::new();
+    // Where nothing is used there is no row, and a series nevertheless.
+    for &(netns, eligible) in &reading.seen.eligible {
+        for proto in ["tcp", "udp"] {
+            let nothing = Worst {
+                eligible,
+                ratio: 0.0,
+                seconds: f64::INFINITY,
+            };
+            worst.insert((netns, proto), nothing);
+        }
+    }
     for row in &reading.seen.ports {
         let key = (row.netns, proto(row));
-        let it = worst.entry(key).or_insert(Worst {
-            eligible: row.ports.eligible,
-            ratio: 0.0,
-            seconds: f64::INFINITY,
-        });
+        let Some(it) = worst.get_mut(&key) else {
+            continue;
+        };
         it.ratio = it.ratio.max(row.ports.ratio());
         it.seconds = it.seconds.min(row.eta_seconds.unwrap_or(f64::INFINITY));
     }
