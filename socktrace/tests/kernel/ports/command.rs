@@ -162,7 +162,7 @@ fn a_table_says_how_bad_it_is_and_what_blocks_ports() {
         .map(|line| line.split_whitespace().collect::<Vec<_>>())
         .collect();
     let number = inode(&format!("/run/netns/{}", netns.name())).to_string();
-    let owner = format!("python3 pid {pid}: 80, no process: 2");
+    let owner = format!("python3 pid {pid}: 80, TIME_WAIT: 2");
     let worst =
         format!("warning {number} connect 127.0.0.1 127.0.0.1:9000 82 of 100 82% 18 - {owner}");
     assert_eq!(lines[1].join(" "), worst, "{table}");
