@@ -94,3 +94,53 @@ sys.stdin.readline()
     opening.hear("closed");
     following.hear("clear", "file_table", None);
 }
+
+#[test]
+fn connections_that_only_grew_old_are_closed_and_that_is_told() {
+    let netns = Netns::new();
+    let following = Following::start(&netns, SCALED);
+    // Ten a second that nobody uses.
+    let script = r"
+l = socket.create_server(('127.0.0.1', 9000)); kept = []
+print('growing', flush=True)
+while not select.select([sys.stdin], [], [], 0.1)[0]: kept.append(pair(l))
+if not sys.stdin.readline(): os._exit(0)
+for c, a in kept: c.close(); a.close()
+print('closed', flush=True)
+sys.stdin.readline()
+";
+    let mut growing = program(&netns, script, &[]);
+    growing.hear("growing");
+    following.hear("start", "idle_growth", Some(9000));
+    growing.say("close");
+    growing.hear("closed");
+    following.hear("clear", "idle_growth", Some(9000));
+}
+
+#[test]
+fn a_port_that_is_free_again_is_told() {
+    let netns = Netns::new();
+    let following = Following::start(&netns, SCALED);
+    let script = r"
+import subprocess
+l = socket.create_server(('127.0.0.1', 40000)); l.set_inheritable(True)
+child = subprocess.Popen(['sleep', '1000'], close_fds=False)
+print('forked', flush=True)
+sys.stdin.readline(); l.close()
+print('closed', flush=True)
+sys.stdin.readline(); child.kill(); child.wait()
+print('ended', flush=True)
+sys.stdin.readline()
+";
+    let mut server = program(&netns, script, &[]);
+    server.hear("forked");
+    // While its opener holds it, it is only where a connection may take its port.
+    following.hear("start", "listener_in_ephemeral_range", Some(40000));
+    server.say("close");
+    server.hear("closed");
+    following.hear("start", "inherited_listener", Some(40000));
+    server.say("end");
+    server.hear("ended");
+    following.hear("clear", "inherited_listener", Some(40000));
+    following.hear("clear", "listener_in_ephemeral_range", Some(40000));
+}
