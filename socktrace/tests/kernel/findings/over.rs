@@ -1,7 +1,9 @@
 //! What has ended is told to be over, once: `leaks --follow` on faults that end.
 
+use std::path::Path;
+
 use super::*;
-use crate::support::Background;
+use crate::{programs::lacks, support::Background};
 
 /// Tells what begins and ends.
 struct Following {
@@ -143,4 +145,39 @@ sys.stdin.readline()
     server.hear("ended");
     following.hear("clear", "inherited_listener", Some(40000));
     following.hear("clear", "listener_in_ephemeral_range", Some(40000));
+}
+
+#[test]
+fn connections_that_are_tracked_no_more_make_room_and_that_is_told() {
+    let limit = Path::new("/proc/sys/net/netfilter/nf_conntrack_max");
+    if !limit.exists() || lacks("nft", "nftables") {
+        println!("skipped: connections are not tracked here");
+        return;
+    }
+    let netns = Netns::new();
+    netns.sh("nft add table ip t");
+    netns.sh("nft 'add chain ip t o { type filter hook output priority 0; }'");
+    netns.sh("nft add rule ip t o ct state new counter");
+    netns.sh("echo 5 > /proc/sys/net/netfilter/nf_conntrack_udp_timeout");
+    let max = fs::read_to_string(limit).unwrap();
+    let max: f64 = max.trim().parse().unwrap();
+    let warning = 300.0 / max;
+    let thresholds = format!(
+        "[detect]\nevery = \"1s\"\nshare = 1.0\n[detect.conntrack]\nwarning = {warning:.12}\n"
+    );
+    let following = Following::start(&netns, &thresholds);
+    // What is sent on keeps its place, and what is not is forgotten after five seconds.
+    let script = r"
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+print('sending', flush=True)
+while not select.select([sys.stdin], [], [], 0.5)[0]:
+    for port in range(20000, 20400): s.sendto(b'x', ('127.0.0.1', port))
+if not sys.stdin.readline(): os._exit(0)
+sys.stdin.readline()
+";
+    let mut sending = program(&netns, script, &[]);
+    sending.hear("sending");
+    following.hear("start", "conntrack", None);
+    sending.say("stop");
+    following.hear("clear", "conntrack", None);
 }
