@@ -32,6 +32,9 @@ pub const HAVE_RELEASE: u32 = 256;
 pub const KEEP_STACKS: u32 = 512;
 /// [`Config::flags`]: those of the processes in the map `PIDS` only.
 pub const STACKS_OF_PIDS: u32 = 1024;
+/// [`Config::flags`]: what happens to a young TCP socket is kept and told at once, when it ends or
+/// is no more young ([`LifeEvent`](crate::event::LifeEvent)).
+pub const FOLD_LIVES: u32 = 2048;
 
 /// Words of 64 ports for one side in the map `PORTS`: 65,536 bits. Local ports come first, remote
 /// ports follow.

@@ -37,11 +37,13 @@ pub enum EventKind {
     Descriptors = 13,
     /// What a Unix socket is called, before the record of the call that names it: [`NameEvent`].
     Name = 14,
+    /// What happened to a young TCP socket, told at once: [`LifeEvent`].
+    Life = 15,
 }
 
 impl EventKind {
     /// Every kind, in the order of their numbers.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Socket,
         Self::Bind,
         Self::Listen,
@@ -56,12 +58,22 @@ impl EventKind {
         Self::Exit,
         Self::Descriptors,
         Self::Name,
+        Self::Life,
     ];
 
     /// The kind with this number.
     #[must_use]
     pub fn from_number(number: u16) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| *kind as u16 == number)
+    }
+
+    /// Is it one of those that may be a [`Step`]?
+    #[must_use]
+    pub const fn is_step(self) -> bool {
+        matches!(
+            self,
+            Self::Socket | Self::Connect | Self::Accept | Self::State | Self::Close | Self::Destroy
+        )
     }
 
     /// Its bit in [`Config::kinds`](crate::config::Config::kinds).
@@ -271,7 +283,50 @@ wire! {
         /// name. Zero beyond the name.
         pub name: [u8; NAME_BYTES],
     }
+
+    /// [`EventKind::Life`].
+    pub struct LifeEvent {
+        /// First part of every record.
+        pub header: Header,
+        /// The socket, with the addresses and ports that it had in the end.
+        pub socket: SocketInfo,
+        /// `tcp_sock.bytes_acked`, as in [`StateEvent`], of the last change to CLOSE.
+        pub bytes_acked: u64,
+        /// `tcp_sock.bytes_received`, likewise.
+        pub bytes_received: u64,
+        /// If it was accepted, the listener's identity as in [`SocketInfo::id`].
+        pub listener: u64,
+        /// How many of `steps` there are.
+        pub count: u64,
+        /// What happened, in its order. Beyond `count` there may be anything.
+        pub steps: [Step; STEPS],
+    }
+
+    /// One thing that happened to a socket: what a record of `kind` would say, less what a
+    /// [`LifeEvent`] says of the socket once.
+    pub struct Step {
+        /// `CLOCK_MONOTONIC`, nanoseconds.
+        pub mono_ns: u64,
+        /// The process that was running, as in [`Header`].
+        pub tgid: u32,
+        /// The descriptor of the call; of a state change that of the `connect()` that runs.
+        pub fd: i32,
+        /// Socket: `SOCK_*`. Connect: what it returned. Close: references that remain. State,
+        /// destroy: `sk_err`.
+        pub value: i32,
+        /// An [`EventKind`] number: socket, connect, accept, state, close or destroy.
+        pub kind: u8,
+        /// Of a state change the old state; of a close a [`ClosedBy`] number.
+        pub old: u8,
+        /// The new state.
+        pub new: u8,
+        /// [`STATE_ORPHAN`], [`STATE_FIN_RECEIVED`].
+        pub flags: u8,
+    }
 }
+
+/// Room for steps in a [`LifeEvent`]: a connection in order has nine on the side that opens it.
+pub const STEPS: usize = 10;
 
 /// Bytes of `sun_path` (include/uapi/linux/un.h).
 pub const NAME_BYTES: usize = 108;

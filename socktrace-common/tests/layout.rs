@@ -6,14 +6,15 @@ use std::mem::offset_of;
 
 use socktrace_common::{
     config::{
-        Config, FILTER_LOCAL_PORTS, FILTER_PIDS, FILTER_REMOTE_PORTS, HAVE_COOKIE, HAVE_PT_REGS,
-        HAVE_RELEASE, KEEP_STACKS, ONLY_IPV4, ONLY_IPV6, Offsets, STACKS_OF_PIDS, URING_CQE,
+        Config, FILTER_LOCAL_PORTS, FILTER_PIDS, FILTER_REMOTE_PORTS, FOLD_LIVES, HAVE_COOKIE,
+        HAVE_PT_REGS, HAVE_RELEASE, KEEP_STACKS, ONLY_IPV4, ONLY_IPV6, Offsets, STACKS_OF_PIDS,
+        URING_CQE,
     },
     counters::{Outcome, SLOTS, outcome_slot, seen_slot},
     event::{
         AcceptEvent, CallEvent, CloseEvent, ClosedBy, ConnectEvent, DESCRIPTOR_WORDS,
-        DescriptorsEvent, DestroyEvent, EventKind, ExecEvent, ForkEvent, Header, NameEvent, NameOf,
-        ProcessEvent, SocketEvent, StateEvent,
+        DescriptorsEvent, DestroyEvent, EventKind, ExecEvent, ForkEvent, Header, LifeEvent,
+        NameEvent, NameOf, ProcessEvent, STEPS, SocketEvent, StateEvent, Step,
     },
     holder::HolderRecord,
     socket::{INODE_ID, Protocol, SYNTHETIC_ID, SocketInfo, TcpState},
@@ -132,6 +133,26 @@ fn records_of_sockets_stay_as_they_are() {
         length 90 2,
         name 92 108,
     });
+    layout!(LifeEvent, size 360, align 8, {
+        header 0 32,
+        socket 32 56,
+        bytes_acked 88 8,
+        bytes_received 96 8,
+        listener 104 8,
+        count 112 8,
+        steps 120 240,
+    });
+    layout!(Step, size 24, align 8, {
+        mono_ns 0 8,
+        tgid 8 4,
+        fd 12 4,
+        value 16 4,
+        kind 20 1,
+        old 21 1,
+        new 22 1,
+        flags 23 1,
+    });
+    assert_eq!(STEPS, 10);
     layout!(DestroyEvent, size 96, align 8, {
         header 0 32,
         socket 32 56,
@@ -315,13 +336,14 @@ fn the_numbers_of_kinds_keep_their_meaning() {
             (EventKind::Exit, 12),
             (EventKind::Descriptors, 13),
             (EventKind::Name, 14),
+            (EventKind::Life, 15),
         ]
     );
     for (kind, number) in numbers {
         assert_eq!(EventKind::from_number(number), Some(kind));
     }
     assert_eq!(EventKind::from_number(0), None);
-    assert_eq!(EventKind::from_number(15), None);
+    assert_eq!(EventKind::from_number(16), None);
     // A kind is a bit of a u32 in `Config::kinds`.
     assert!(numbers.iter().all(|(_, number)| *number < 32));
 }
@@ -420,6 +442,7 @@ fn every_flag_has_a_bit_of_its_own() {
         URING_CQE,
         KEEP_STACKS,
         STACKS_OF_PIDS,
+        FOLD_LIVES,
     ];
     assert!(flags.iter().all(|flag| flag.is_power_of_two()));
     let all = flags.iter().fold(0, |all, flag| all | flag);

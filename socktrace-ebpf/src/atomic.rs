@@ -14,15 +14,14 @@ pub(crate) unsafe fn add(counter: *mut u64, number: u64) {
     unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) counter, in(reg) number) }
 }
 
-/// Adds one and returns what was there (5.12; where the instruction is missing the object does
-/// not load).
+/// Adds to a counter and returns what was there (5.12; where the instruction is missing the object
+/// does not load).
 ///
 /// # Safety
 ///
 /// As for [`add`].
 #[inline(always)]
-pub(crate) unsafe fn fetch_increment(counter: *mut u64) -> u64 {
-    let mut number = 1_u64;
+pub(crate) unsafe fn fetch_add(counter: *mut u64, mut number: u64) -> u64 {
     // SAFETY: the caller's.
     unsafe {
         asm!("{1} = atomic_fetch_add((u64 *)({0} + 0), {1})", in(reg) counter, inout(reg) number);

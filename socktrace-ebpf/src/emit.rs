@@ -84,16 +84,19 @@ pub(crate) unsafe fn emit<T: 'static>(
     Outcome::Emitted
 }
 
+/// A hook's context, for what is a function of its own.
+pub(crate) struct Context(pub(crate) *mut c_void);
+
+impl EbpfContext for Context {
+    fn as_ptr(&self) -> *mut c_void {
+        self.0
+    }
+}
+
 /// A function of its own: the logger's code would otherwise be in every hook. When logging is off,
 /// the verifier removes what is in here.
 #[inline(never)]
 fn log_no_room(context: *mut c_void, kind: u16) {
-    struct Context(*mut c_void);
-    impl EbpfContext for Context {
-        fn as_ptr(&self) -> *mut c_void {
-            self.0
-        }
-    }
     debug!(&Context(context), "no room for a record of kind {}", kind);
 }
 

@@ -32,6 +32,7 @@ mod filter;
 mod hooks;
 mod iterators;
 mod kernel;
+mod life;
 mod maps;
 mod process;
 mod stack;

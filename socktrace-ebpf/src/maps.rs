@@ -11,11 +11,12 @@ use aya_ebpf::{
 use socktrace_common::{
     config::{Config, Offsets, PORT_WORDS},
     counters::SLOTS,
+    event::LifeEvent,
     socket::SocketInfo,
     stack::Stack,
 };
 
-use crate::atomic::fetch_increment;
+use crate::atomic::fetch_add;
 
 /// Records for user space; the size is set when the object is loaded.
 #[map]
@@ -39,7 +40,7 @@ pub(crate) const NEXT_IDENTITY: u32 = 1;
 pub(crate) fn take_number(slot: u32) -> Option<u64> {
     let next = SEQUENCE.get_ptr_mut(slot)?;
     // SAFETY: the map's value is one aligned u64.
-    Some(unsafe { fetch_increment(next) })
+    Some(unsafe { fetch_add(next, 1) })
 }
 
 /// Processes to follow, when only some are: tgid. Here and below as `task` numbers them.
@@ -99,6 +100,15 @@ pub(crate) struct Closing {
     /// Not 0: nothing else tells of the socket's end if this is its last reference.
     pub(crate) ends: u32,
 }
+
+/// Lives of young TCP sockets, by cookie. There is room for more when lives are folded.
+#[map]
+pub(crate) static LIVES: HashMap<u64, LifeEvent> = HashMap::with_max_entries(1, 0);
+
+/// A life that begins: too big for a program's own stack. One for each program that begins one, as
+/// no program runs twice at once on a CPU.
+#[map]
+pub(crate) static NEW_LIFE: PerCpuArray<LifeEvent> = PerCpuArray::with_max_entries(2, 0);
 
 /// Stacks of the calls that make sockets, by the numbers that records have for them. There is room for
 /// more when user space asks for stacks.

@@ -29,6 +29,9 @@ pub enum DecodeError {
     /// A name longer than its room.
     #[error("the record tells a name of {0} bytes, for which it has no room")]
     LongName(u16),
+    /// A life: [`unfold`](crate::unfold) reads those.
+    #[error("the record tells several events at once")]
+    Several,
     /// A call on a socket that returned neither 0 nor an errno.
     #[error("the record says that a call returned {0}, which is no errno")]
     NoErrno(i32),
@@ -56,6 +59,7 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
         EventKind::Exit => Event::Exit(header),
         EventKind::Descriptors => Event::Descriptors(payload(bytes)?),
         EventKind::Name => Event::Name(payload(bytes)?),
+        EventKind::Life => return Err(DecodeError::Several),
     };
     check(&event)?;
     Ok(event)
@@ -68,7 +72,7 @@ fn payload<T: FromBytes>(bytes: &[u8]) -> Result<T, DecodeError> {
 }
 
 /// Numbers that later stages take for granted.
-fn check(event: &Event) -> Result<(), DecodeError> {
+pub(crate) fn check(event: &Event) -> Result<(), DecodeError> {
     let cause = match event {
         Event::State(event) => {
             for state in [event.old, event.new] {

@@ -16,6 +16,7 @@ pub mod source;
 pub mod event;
 
 pub mod decode;
+pub mod unfold;
 
 pub mod change;
 

@@ -6,6 +6,9 @@ use std::{
     io::{self, BufWriter},
 };
 
+use hashbrown::HashMap;
+use socktrace_common::{event::LifeEvent, socket::SocketInfo};
+
 use crate::{
     change::{Change, Place, View, What},
     clock::Clock,
@@ -19,6 +22,7 @@ use crate::{
     source::{Described, Item, recording::Writer},
     summary::Summary,
     table::SocketTable,
+    unfold::{Life, is_life},
 };
 
 /// From records to rows.
@@ -44,6 +48,8 @@ pub struct Pipeline {
     /// Is what the first snapshot finds told, or only taken in?
     pub tells_open: bool,
     changes: Vec<Change>,
+    /// Of how many steps of a life is known before it is told, by the socket's identity.
+    previewed: HashMap<u64, usize>,
 }
 
 impl Pipeline {
@@ -66,6 +72,7 @@ impl Pipeline {
             most: u64::MAX,
             tells_open: false,
             changes: Vec::new(),
+            previewed: HashMap::new(),
         }
     }
 
@@ -99,6 +106,9 @@ impl Pipeline {
                 self.keep(item)?;
                 let mut changes = std::mem::take(&mut self.changes);
                 self.table.snapshot_ends(*whole, &mut changes);
+                // Of those whose end was lost nothing will come.
+                let table = &self.table;
+                self.previewed.retain(|&id, _| table.contains(id));
                 self.learned(changes)?;
                 self.tells_open = true;
                 Ok(())
@@ -196,11 +206,57 @@ impl Pipeline {
         text
     }
 
+    /// Takes in what the kernel side has kept so far of a socket that a snapshot has found at
+    /// `place`. The rest of its life is told when that is over.
+    pub fn preview(&mut self, life: LifeEvent, place: &SocketInfo) -> io::Result<()> {
+        // It is told in full later; what is wrong with it is told then.
+        let Ok(mut life) = Life::new(life) else {
+            return Ok(());
+        };
+        life.place(place);
+        self.previewed.insert(life.id(), life.len());
+        self.lived(&life, 0)
+    }
+
+    fn life_came(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Ok(life) = Life::decode(bytes) else {
+            return self.made_no_sense(bytes);
+        };
+        self.keep(&Item::Record(bytes))?;
+        let header = life.header();
+        self.sequence.see(header.cpu, header.seq, header.mono_ns);
+        self.last_ns = self.last_ns.max(header.mono_ns);
+        let known = self.previewed.remove(&life.id()).unwrap_or(0);
+        self.lived(&life, known)
+    }
+
+    /// Takes in all steps of a life but the first so many.
+    fn lived(&mut self, life: &Life, known: usize) -> io::Result<()> {
+        self.table.keeps_exited = true;
+        for event in life.events(known).flatten() {
+            let header = event.header();
+            if self.ask != Ask::Nothing && acts(&event) && !self.table.knows(header.tgid) {
+                self.look_up(header.tgid)?;
+            }
+            let mut changes = std::mem::take(&mut self.changes);
+            self.table.apply(&event, &mut changes);
+            self.show_all(changes)?;
+        }
+        Ok(())
+    }
+
+    fn made_no_sense(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.keep(&Item::Record(bytes))?;
+        self.undecodable += 1;
+        self.lost(1, Place::Decode, self.last_ns)
+    }
+
     fn record_came(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if is_life(bytes) {
+            return self.life_came(bytes);
+        }
         let Ok(event) = decode(bytes) else {
-            self.keep(&Item::Record(bytes))?;
-            self.undecodable += 1;
-            return self.lost(1, Place::Decode, self.last_ns);
+            return self.made_no_sense(bytes);
         };
         let header = *event.header();
         self.sequence.see(header.cpu, header.seq, header.mono_ns);

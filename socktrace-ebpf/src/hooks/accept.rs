@@ -8,15 +8,17 @@ use socktrace_common::{
 
 use super::{
     name, returned,
-    subject::{Subject, caller},
+    subject::{Subject, caller, young},
 };
 use crate::{
     emit::{emit, run},
+    filter,
     kernel::{
         Probed,
         file::{self, SocketFile},
         sock, task,
     },
+    life,
     process::announce,
     stack,
 };
@@ -31,7 +33,28 @@ fn sys_exit_accept(context: TracePointContext) -> u32 {
 #[inline(always)]
 fn try_accept(context: &TracePointContext) -> Outcome {
     let fd = returned(context) as i32;
-    let (Some(tgid), Some(socket)) = (caller(EventKind::Accept), Subject::behind(fd)) else {
+    let Some(tgid) = caller(EventKind::Accept) else {
+        return Outcome::Filtered;
+    };
+    let Some(file) = file::socket(fd) else {
+        return Outcome::Filtered;
+    };
+    if let Some((id, life)) = young(&file) {
+        if filter::follow(id).is_err() {
+            return Outcome::LostMap;
+        }
+        announce(context, tgid);
+        if let Some(listener) = task::argument(0).and_then(|fd| file::socket(fd as i32)) {
+            // SAFETY: the listener is an open file's socket, of the same protocol, and `life` is the
+            // map's value.
+            unsafe { (&raw mut (*life).listener).write(sock::cookie(listener.sk)) };
+        }
+        let step = life::step(EventKind::Accept, tgid, fd, 0);
+        if life::add(context, id, life, step) {
+            return Outcome::Folded;
+        }
+    }
+    let Some(socket) = Subject::of(file) else {
         return Outcome::Filtered;
     };
     let listener = task::argument(0).and_then(|fd| file::socket(fd as i32));
@@ -58,6 +81,8 @@ pub(super) fn accepted(
     fd: i32,
     stack: u32,
 ) -> Outcome {
+    // Where it began by itself and io_uring goes on.
+    life::over(context, socket.id);
     if socket.follow().is_err() {
         return Outcome::LostMap;
     }

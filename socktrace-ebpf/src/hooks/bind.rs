@@ -14,7 +14,8 @@ use super::{
 use crate::{
     emit::{emit, run},
     filter,
-    kernel::{Probed, sock, task},
+    kernel::{Probed, file, sock, task},
+    life,
     process::announce,
 };
 
@@ -41,7 +42,10 @@ fn try_call(context: &TracePointContext, kind: EventKind) -> Outcome {
         return Outcome::Filtered;
     };
     let (fd, second) = (fd as i32, second as i32);
-    let Some(socket) = Subject::behind(fd) else {
+    let Some(file) = file::socket(fd) else {
+        return Outcome::Filtered;
+    };
+    let Some(socket) = Subject::of(file) else {
         return Outcome::Filtered;
     };
     let ret = returned(context) as i32;
@@ -82,6 +86,7 @@ pub(super) fn called(
         backlog,
         target,
     } = call;
+    life::over(context, socket.id);
     let listens = matches!(kind, EventKind::Listen);
     if listens && ret == 0 {
         // SAFETY: `Probed` takes any address.

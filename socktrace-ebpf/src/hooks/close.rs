@@ -14,11 +14,15 @@ use socktrace_common::{
 use super::{
     destroy::destroyed_by_close,
     entered,
-    subject::{Subject, caller},
+    subject::{Subject, caller, young},
 };
 use crate::{
     emit::{emit, run},
-    kernel::{file, task},
+    kernel::{
+        file::{self, SocketFile},
+        task,
+    },
+    life,
     process::{announce, known},
 };
 
@@ -26,9 +30,12 @@ use crate::{
 #[tracepoint]
 fn sys_enter_close(context: TracePointContext) -> u32 {
     let fd = entered(&context, 0) as i32;
-    run(EventKind::Close, || {
-        try_close(&context, fd, ClosedBy::Close)
-    });
+    // Most descriptors are no sockets; of those there is nothing to decide.
+    if let Some(file) = file::socket(fd) {
+        run(EventKind::Close, || {
+            try_close(&context, file, fd, ClosedBy::Close)
+        });
+    }
     0
 }
 
@@ -36,19 +43,31 @@ fn sys_enter_close(context: TracePointContext) -> u32 {
 #[tracepoint]
 fn sys_enter_dup2(context: TracePointContext) -> u32 {
     let (from, onto) = (entered(&context, 0) as i32, entered(&context, 1) as i32);
-    run(EventKind::Close, || {
-        // Onto itself, or of nothing, the call closes nothing.
-        if from == onto || file::open_file(from).is_none() {
-            return Outcome::Filtered;
-        }
-        try_close(&context, onto, ClosedBy::Dup)
-    });
+    // Onto itself, or of nothing, the call closes nothing.
+    if from != onto
+        && let Some(file) = file::socket(onto)
+        && file::open_file(from).is_some()
+    {
+        run(EventKind::Close, || {
+            try_close(&context, file, onto, ClosedBy::Dup)
+        });
+    }
     0
 }
 
 #[inline(always)]
-fn try_close(context: &TracePointContext, fd: i32, by: ClosedBy) -> Outcome {
-    let (Some(tgid), Some(socket)) = (caller(EventKind::Close), Subject::behind(fd)) else {
+fn try_close(context: &TracePointContext, file: SocketFile, fd: i32, by: ClosedBy) -> Outcome {
+    let Some(tgid) = caller(EventKind::Close) else {
+        return Outcome::Filtered;
+    };
+    if let Some((id, life)) = young(&file) {
+        announce(context, tgid);
+        let step = life::closed(tgid, fd, by, file.references_left());
+        if life::add(context, id, life, step) {
+            return Outcome::Folded;
+        }
+    }
+    let Some(socket) = Subject::of(file) else {
         return Outcome::Filtered;
     };
     // One that was open before us is met here first, and its end is still to come.

@@ -11,11 +11,12 @@ use socktrace_common::{
 
 use super::{
     name, returned,
-    subject::{Subject, caller},
+    subject::{Subject, caller, young},
 };
 use crate::{
     emit::{emit, run},
-    kernel::task,
+    kernel::{file, task},
+    life,
     process::announce,
     stack,
 };
@@ -37,10 +38,23 @@ fn try_connect(context: &TracePointContext) -> Outcome {
         return Outcome::Filtered;
     };
     let fd = fd as i32;
-    let Some(socket) = Subject::behind(fd) else {
+    let Some(file) = file::socket(fd) else {
         return Outcome::Filtered;
     };
     let ret = returned(context) as i32;
+    if let Some((id, life)) = young(&file) {
+        announce(context, tgid);
+        if ret == 0 || ret == -EINPROGRESS {
+            let step = life::step(EventKind::Connect, tgid, fd, ret);
+            if life::add(context, id, life, step) {
+                return Outcome::Folded;
+            }
+        }
+        // What a failed call named is told with the failure.
+    }
+    let Some(socket) = Subject::of(file) else {
+        return Outcome::Filtered;
+    };
     let target = task::argument(1).zip(task::argument(2));
     let call = Returned {
         fd,
@@ -77,6 +91,7 @@ pub(super) fn connected(
         target,
         stack,
     } = *call;
+    life::over(context, socket.id);
     if socket.follow().is_err() {
         return Outcome::LostMap;
     }

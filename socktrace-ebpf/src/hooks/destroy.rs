@@ -9,7 +9,7 @@ use aya_ebpf::{
 use socktrace_common::{
     counters::Outcome,
     event::{DestroyEvent, EventKind},
-    socket::{Protocol, SocketInfo},
+    socket::{PROTO_TCP, Protocol, SocketInfo},
 };
 
 use crate::{
@@ -19,6 +19,7 @@ use crate::{
         Probed, Typed,
         sock::{self, Kind, Sock, SockMemory},
     },
+    life,
 };
 
 /// `trace_tcp_destroy_sock(struct sock *sk)` (include/trace/events/tcp.h, 4.16): the end of every
@@ -58,6 +59,13 @@ unsafe fn try_destroy<M: SockMemory>(context: &impl EbpfContext, sk: Sock) -> Ou
         if !filter::forget(id) || !filter::kind(EventKind::Destroy) {
             return Outcome::Filtered;
         }
+        if let Some(life) = life::of(id) {
+            let last = life::step(EventKind::Destroy, 0, -1, sock::error::<M>(sk));
+            if life::add(context, id, life, last) {
+                life::tell(context.as_ptr(), id, life);
+                return Outcome::Folded;
+            }
+        }
         // Whatever its ports: before it had any, its first events may have passed, and user space
         // keeps a socket until it hears of its end.
         let at = sock::endpoint::<M>(sk, Kind::tcp::<M>(sk));
@@ -73,6 +81,11 @@ unsafe fn try_destroy<M: SockMemory>(context: &impl EbpfContext, sk: Sock) -> Ou
 /// goes, however it goes (5.9). Attached to the root of cgroup v2, if there is one.
 #[cgroup_sock(sock_release)]
 fn sock_release(context: SockContext) -> i32 {
+    // TCP sockets live on: the peer has to hear of it.
+    // SAFETY: the verifier knows the context's fields.
+    if unsafe { (*context.sock).protocol } == u32::from(PROTO_TCP) {
+        return 1;
+    }
     run(EventKind::Destroy, || {
         // What programs of this type see as their context is the socket itself
         // (__cgroup_bpf_run_filter_sk(), kernel/bpf/cgroup.c).

@@ -18,10 +18,15 @@ use super::{
 };
 use crate::{
     emit::{emit, run},
-    kernel::{Probed, sock, task},
+    filter,
+    kernel::{Probed, file, sock, task},
+    life::{self, Born},
     process::announce,
     stack,
 };
+
+/// The type of every TCP socket (include/linux/net.h).
+const SOCK_STREAM: u8 = 1;
 
 /// `inet_create()` runs this in the creating process (4.10). It gives the socket its cookie, which
 /// the system call hooks may only read: without it a socket has none until its first state change.
@@ -71,7 +76,27 @@ fn sys_exit_socketpair(context: TracePointContext) -> u32 {
 
 #[inline(always)]
 fn try_socket(context: &TracePointContext, fd: i32) -> Outcome {
-    let (Some(tgid), Some(socket)) = (caller(EventKind::Socket), Subject::behind(fd)) else {
+    let Some(tgid) = caller(EventKind::Socket) else {
+        return Outcome::Filtered;
+    };
+    let Some(file) = file::socket(fd) else {
+        return Outcome::Filtered;
+    };
+    if let Some((id, kind)) = Subject::newborn(&file) {
+        if filter::follow(id).is_err() {
+            return Outcome::LostMap;
+        }
+        announce(context, tgid);
+        let first = life::step(EventKind::Socket, tgid, fd, i32::from(SOCK_STREAM));
+        let describe = |out| {
+            // SAFETY: `out` is a life that begins.
+            unsafe { sock::newborn(file.sk, id, kind, out) }
+        };
+        if life::begin(Born::BySocket, id, describe, first) {
+            return Outcome::Folded;
+        }
+    }
+    let Some(socket) = Subject::of(file) else {
         return Outcome::Filtered;
     };
     created(context, tgid, &socket, fd, stack::of_call(context, tgid))

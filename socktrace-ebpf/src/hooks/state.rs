@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use socktrace_common::{
     counters::Outcome,
-    event::{EventKind, StateEvent},
+    event::{EventKind, StateEvent, Step},
     socket::TcpState,
 };
 
@@ -16,9 +16,10 @@ use crate::{
     filter,
     kernel::{
         Probed, Typed, pid,
-        sock::{self, Kind, Sock, SockMemory},
+        sock::{self, Endpoint, Kind, Sock, SockMemory},
         task,
     },
+    life::{self, Born},
     process::announce,
 };
 
@@ -98,6 +99,8 @@ unsafe fn try_state<M: SockMemory>(
             filter::unlisten(sock::netns::<M>(sk), at.lport);
         }
         if !filter::endpoint(&at) {
+            // It may have begun before it had any ports.
+            life::dropped(id);
             return Outcome::Filtered;
         }
         if (by_caller || new == SYN_RECV) && filter::follow(id).is_err() {
@@ -107,6 +110,9 @@ unsafe fn try_state<M: SockMemory>(
         if by_caller {
             announce(context, pid::running_tgid());
             connect_fd = task::connecting_fd();
+        }
+        if life::folding() && folded::<M>(context, sk, id, &at, [old, new], connect_fd) {
+            return Outcome::Folded;
         }
         emit(EventKind::State, context, |record: *mut StateEvent| {
             sock::describe::<M>(sk, id, &at, &raw mut (*record).socket);
@@ -124,5 +130,50 @@ unsafe fn try_state<M: SockMemory>(
             (&raw mut (*record).connect_fd).write(connect_fd);
             (&raw mut (*record).pad).write(0);
         })
+    }
+}
+
+/// Adds the change to the socket's life, or begins one. False if it is to be told.
+#[inline(always)]
+unsafe fn folded<M: SockMemory>(
+    context: &impl EbpfContext,
+    sk: Sock,
+    id: u64,
+    at: &Endpoint,
+    [old, new]: [u8; 2],
+    connect_fd: i32,
+) -> bool {
+    // SAFETY: the caller's socket fits `M`.
+    unsafe {
+        let step = Step {
+            old,
+            new,
+            flags: sock::flags::<M>(sk) as u8,
+            ..life::step(
+                EventKind::State,
+                pid::running_tgid(),
+                connect_fd,
+                sock::error::<M>(sk),
+            )
+        };
+        let describe = |out| sock::describe::<M>(sk, id, at, out);
+        if new == SYN_RECV && old == LISTEN {
+            return life::begin(Born::ByHandshake, id, describe, step);
+        }
+        let Some(life) = life::of(id) else {
+            return false;
+        };
+        if old == SYN_SENT {
+            // Now it has a port, and addresses.
+            describe(&raw mut (*life).socket);
+        }
+        if new == CLOSE {
+            life::count_bytes(life, sock::bytes(sk));
+        }
+        if new == LISTEN {
+            life::over(context, id);
+            return false;
+        }
+        life::add(context, id, life, step)
     }
 }

@@ -2,7 +2,7 @@
 
 use socktrace_common::{
     config::HAVE_RELEASE,
-    event::EventKind,
+    event::{EventKind, LifeEvent},
     socket::{Protocol, SocketInfo},
 };
 
@@ -10,10 +10,11 @@ use crate::{
     filter::{self, MapFull},
     kernel::{
         Probed,
-        file::{self, SocketFile},
+        file::SocketFile,
         pid,
-        sock::{self, Endpoint},
+        sock::{self, Endpoint, Kind},
     },
+    life,
     maps::config,
 };
 
@@ -32,11 +33,30 @@ pub(super) fn caller(kind: EventKind) -> Option<u32> {
     (filter::kind(kind) && filter::process(tgid)).then_some(tgid)
 }
 
+/// The life of the socket behind this file, if it is kept: then no more of the socket need be read.
+#[inline(always)]
+pub(super) fn young(file: &SocketFile) -> Option<(u64, *mut LifeEvent)> {
+    if !life::folding() {
+        return None;
+    }
+    // SAFETY: `Probed` takes any address, and this is the open file's socket.
+    let cookie = unsafe { sock::cookie(file.sk) };
+    Some((cookie, life::of(cookie)?))
+}
+
 impl Subject {
-    /// The socket behind a descriptor; `None` if it is none or is not wanted.
+    /// A new socket that may have a life which is kept: over TCP, with a cookie. Others are told of.
     #[inline(always)]
-    pub(super) fn behind(fd: i32) -> Option<Self> {
-        Self::of(file::socket(fd)?)
+    pub(super) fn newborn(file: &SocketFile) -> Option<(u64, Kind)> {
+        if !life::folding() {
+            return None;
+        }
+        // SAFETY: `Probed` takes any address, and this is the open file's socket.
+        unsafe {
+            let kind = sock::kind::<Probed>(file.sk);
+            let wanted = kind.protocol == Protocol::Tcp && filter::protocol(Protocol::Tcp);
+            wanted.then(|| (sock::cookie(file.sk), kind))
+        }
     }
 
     /// The socket, unless it is not wanted.

@@ -25,6 +25,7 @@ use crate::{
         file,
         uring::{ACCEPT, BIND, CLOSE, CONNECT, Completion, LISTEN, Request, Ring, SOCKET},
     },
+    life,
     maps::{ACCEPTING, Accepting, CLOSING, Closing, offset},
     stack,
 };
@@ -77,6 +78,7 @@ fn remember_close(context: &impl EbpfContext, request: Request) {
     let (Some(tgid), Some(socket)) = (caller(EventKind::Close), named.and_then(Subject::of)) else {
         return;
     };
+    life::over(context, socket.id);
     let references_left = socket.file.references_left();
     let ends = references_left == 0 && socket.ends_by_close();
     let describe = |out| {

@@ -7,7 +7,7 @@ use socktrace_common::{
     event::{STATE_FIN_RECEIVED, STATE_ORPHAN},
     socket::{
         FAMILY_IPV4, FAMILY_IPV6, INODE_ID, PROTO_RAW, PROTO_TCP, Protocol, SYNTHETIC_ID,
-        SocketInfo,
+        SocketInfo, TcpState,
     },
 };
 
@@ -130,6 +130,33 @@ pub(crate) unsafe fn identity_probed(sk: Sock) -> u64 {
         id
     } else {
         0
+    }
+}
+
+/// Its cookie, 0 if it has none.
+#[inline(always)]
+pub(crate) unsafe fn cookie(sk: Sock) -> u64 {
+    // SAFETY: `Probed` takes any address.
+    unsafe { Probed::read(sk, offset!(sock_cookie)) }
+}
+
+/// Writes what is known of a socket at its birth, before it has addresses.
+#[inline(always)]
+pub(crate) unsafe fn newborn(sk: Sock, id: u64, kind: Kind, out: *mut SocketInfo) {
+    // SAFETY: `Probed` takes any address, and `out` is a record that is being filled.
+    unsafe {
+        out.write(SocketInfo {
+            id,
+            laddr: [0; 16],
+            raddr: [0; 16],
+            lport: 0,
+            rport: 0,
+            proto: kind.proto,
+            family: kind.family,
+            state: TcpState::Close as u8,
+            netns: netns::<Probed>(sk),
+            inode: inode::<Probed>(sk),
+        });
     }
 }
 

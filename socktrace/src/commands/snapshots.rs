@@ -34,6 +34,9 @@ const SHARE: f64 = 0.02;
 /// After a loss one comes this soon.
 const REPAIR_AFTER: Duration = Duration::from_secs(1);
 
+/// Lives whose end was missed take room, but they are rare.
+const SWEEP_EVERY: Duration = Duration::from_mins(1);
+
 /// What can leak, and what descriptors travel in.
 const OF_LEAKS: [Protocol; 7] = [
     Protocol::Tcp,
@@ -61,6 +64,10 @@ pub(super) struct Snapshots {
     due: Option<Instant>,
     /// When the last one was taken in.
     taken_in: Option<Instant>,
+    /// When the one that is under way, or the last, began: `CLOCK_MONOTONIC`, nanoseconds.
+    began_ns: u64,
+    /// When the kernel side's lives were last compared with what is there.
+    swept: Instant,
 }
 
 /// What the thread is asked for.
@@ -195,6 +202,8 @@ impl Snapshots {
             not_before: now,
             due: every.map(|every| now + every),
             taken_in: None,
+            began_ns: 0,
+            swept: now,
         }
     }
 
@@ -246,7 +255,8 @@ impl Snapshots {
     /// Begins one. The ring is empty.
     pub(super) fn begin(&mut self, pipeline: &mut Pipeline) -> io::Result<()> {
         self.due = None;
-        pipeline.take(&Item::SnapshotBegins(monotonic_ns()))?;
+        self.began_ns = monotonic_ns();
+        pipeline.take(&Item::SnapshotBegins(self.began_ns))?;
         self.ask.send(Job::Snapshot).map_err(io::Error::other)
     }
 
@@ -289,6 +299,12 @@ impl Snapshots {
             if !known && !wanted.has(row) {
                 continue;
             }
+            if !known
+                && plan.lives > 0
+                && let Some(life) = probes.life(adopted.socket.id)
+            {
+                pipeline.preview(life, &adopted.socket)?;
+            }
             if !known && plan.pids.is_some() {
                 probes.follow(adopted.socket.id, row.listens_at);
             }
@@ -298,6 +314,11 @@ impl Snapshots {
                 }
             }
             pipeline.take(&Item::Adopted(adopted))?;
+        }
+        if plan.lives > 0 && self.swept.elapsed() > SWEEP_EVERY {
+            self.swept = now;
+            let table = pipeline.table();
+            probes.drop_lives(self.began_ns, |id| table.contains(id));
         }
         let whole = notes.is_empty();
         pipeline.take(&Item::SnapshotEnds { whole })?;

@@ -10,7 +10,7 @@ use crate::{
     clock::Clock,
     failure::Failure,
     pipeline::Pipeline,
-    probe::Plan,
+    probe::{Plan, plan::LIVES},
     select::Select,
     sink::Report,
 };
@@ -42,10 +42,14 @@ pub(super) fn life(args: &Life, color: Color) -> Result<u8, Failure> {
     select.protocols = lived(&args.select.kernel.protocols);
     // The last state change tells of a connection's end, with its bytes.
     let kinds = [Kind::State, Kind::End];
-    let plan = args
+    let mut plan = args
         .select
         .kernel
         .plan(&args.live, &kinds, &select.protocols)?;
+    // A command's last sockets are waited for, so they must be known.
+    if args.run.command.is_empty() {
+        plan.lives = LIVES;
+    }
     Rows {
         report: Report::Life,
         output: &args.output,

@@ -122,6 +122,7 @@ impl Probes {
             .override_global(aya_log::LEVEL, &level, false)
             .map_max_entries("EVENTS", plan.ring_bytes)
             .map_max_entries("STACKS", plan.stacks.max(1))
+            .map_max_entries("LIVES", plan.lives.max(1))
             .load(OBJECT)?;
         plan.fill_maps(&mut ebpf)?;
         let mut probes = Self {

@@ -317,7 +317,7 @@ pub fn needed(wanted: &[EventKind], protocols: u32) -> u32 {
                 Exit,
             ],
             Destroy => &[Socket, Connect, Listen, Accept, State, Exec],
-            EventKind::Process | Fork | Exec | Exit | Descriptors | Name => &[],
+            EventKind::Process | EventKind::Life | Fork | Exec | Exit | Descriptors | Name => &[],
         };
         bits |= kind.bit();
         for kind in with {
@@ -336,8 +336,9 @@ mod tests {
     fn every_kind_but_process_has_a_hook() {
         for kind in EventKind::ALL {
             let hooked = CATALOG.iter().any(|hook| hook.kinds.contains(&kind));
-            // A process is announced by whichever hook sees it first, a name goes with its call.
-            let beside = matches!(kind, EventKind::Process | Name);
+            // A process is announced by whichever hook sees it first, a name goes with its call, and a
+            // life is what others have kept.
+            let beside = matches!(kind, EventKind::Process | EventKind::Life | Name);
             assert_eq!(hooked, !beside, "{kind:?}");
         }
     }

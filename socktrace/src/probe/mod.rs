@@ -9,6 +9,7 @@ pub mod environment;
 mod follow;
 mod hook_error;
 pub mod iterator;
+mod lives;
 pub mod losses;
 pub mod offsets;
 pub mod plan;

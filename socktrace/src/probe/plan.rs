@@ -6,7 +6,7 @@ use aya::{
 };
 use socktrace_common::{
     config::{
-        FILTER_LOCAL_PORTS, FILTER_PIDS, FILTER_REMOTE_PORTS, KEEP_STACKS, PORT_WORDS,
+        FILTER_LOCAL_PORTS, FILTER_PIDS, FILTER_REMOTE_PORTS, FOLD_LIVES, KEEP_STACKS, PORT_WORDS,
         STACKS_OF_PIDS,
     },
     event::EventKind,
@@ -14,6 +14,9 @@ use socktrace_common::{
 };
 
 use super::catalog::needed;
+
+/// How many lives are kept in the kernel: 12 MB. Where more are wanted, their steps are told.
+pub const LIVES: u32 = 32_768;
 
 /// What to look at: set before anything is attached.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +39,9 @@ pub struct Plan {
     pub stacks: u32,
     /// Those of these processes only, if any are named; and those of `pids`.
     pub stacks_of: Vec<u32>,
+    /// Keep the lives of so many young TCP sockets in the kernel, and tell each at once; 0 to tell
+    /// every step as it happens. For who follows everything and waits for no single event.
+    pub lives: u32,
     /// Which attach points may be used.
     pub mode: AttachMode,
     /// Let the kernel side log.
@@ -81,6 +87,9 @@ impl Plan {
         }
         if !self.remote_ports.is_empty() {
             flags |= FILTER_REMOTE_PORTS;
+        }
+        if self.lives > 0 && flags == 0 {
+            flags |= FOLD_LIVES;
         }
         flags
     }

@@ -56,7 +56,11 @@ impl SocketTable {
     pub(super) fn exited(&mut self, header: &Header, changes: &mut Vec<Change>) {
         let released = self.holders.release_all(header.tgid);
         self.let_go(header, released, By::Exit, changes);
-        self.processes.forget(header.tgid);
+        if self.keeps_exited {
+            self.processes.exit(header.tgid, header.mono_ns);
+        } else {
+            self.processes.forget(header.tgid);
+        }
     }
 
     pub(super) fn descriptors_closed(

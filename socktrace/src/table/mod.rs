@@ -78,6 +78,8 @@ pub struct SocketTable {
     /// Snapshots that have been taken in.
     snapshots: u64,
     corrections: Corrections,
+    /// Processes that have exited are remembered for a while: what they did is told late.
+    pub keeps_exited: bool,
 }
 
 impl Default for SocketTable {
@@ -103,6 +105,7 @@ impl SocketTable {
             repaired: true,
             snapshots: 0,
             corrections: Corrections::default(),
+            keeps_exited: false,
         }
     }
 
@@ -213,7 +216,7 @@ impl SocketTable {
     fn hold(&mut self, pid: u32, fd: i32, id: u64) {
         // Its present identity, if it has another by now.
         let known = self.sockets.get(id).map(Socket::id);
-        let Some(id) = known.filter(|_| pid != 0 && fd >= 0) else {
+        let Some(id) = known.filter(|_| pid != 0 && fd >= 0 && !self.processes.is_gone(pid)) else {
             return;
         };
         // What the descriptor named before went without a word: a call that was lost.

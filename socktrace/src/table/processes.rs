@@ -1,6 +1,6 @@
 //! The processes that own or hold sockets.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use hashbrown::{HashMap, HashSet};
 
@@ -12,11 +12,24 @@ pub(super) struct Processes {
     by_pid: HashMap<u32, Arc<Process>>,
     /// Those that have run another program since they were described.
     changed: HashSet<u32>,
+    /// Those that have exited not long ago, with the time; and their order.
+    gone: HashMap<u32, (u64, Arc<Process>)>,
+    exits: VecDeque<(u64, u32)>,
 }
+
+/// Longer than the kernel side keeps to itself what a process has done.
+const REMEMBERED_NS: u64 = 3_000_000_000;
+/// No more of them than this.
+const MOST_GONE: usize = 16_384;
 
 impl Processes {
     /// The process with this number, made on the spot if nobody told of it.
     pub(super) fn get(&mut self, pid: u32) -> Arc<Process> {
+        if !self.by_pid.contains_key(&pid)
+            && let Some((_, process)) = self.gone.get(&pid)
+        {
+            return Arc::clone(process);
+        }
         let process = self.by_pid.entry(pid);
         Arc::clone(process.or_insert_with(|| Arc::new(Process::new(pid))))
     }
@@ -28,7 +41,12 @@ impl Processes {
 
     /// Has anybody told of it, as it is now?
     pub(super) fn is_known(&self, pid: u32) -> bool {
-        self.by_pid.contains_key(&pid) && !self.changed.contains(&pid)
+        self.by_pid.contains_key(&pid) && !self.changed.contains(&pid) || self.is_gone(pid)
+    }
+
+    /// Has it exited, and nobody got its number since?
+    pub(super) fn is_gone(&self, pid: u32) -> bool {
+        self.gone.contains_key(&pid) && !self.by_pid.contains_key(&pid)
     }
 
     /// A process begins, or is told of: `start_ns` says which. True if another had its number.
@@ -82,6 +100,25 @@ impl Processes {
     pub(super) fn forget(&mut self, pid: u32) {
         self.changed.remove(&pid);
         self.by_pid.remove(&pid);
+    }
+
+    /// A process exits, but what it has done may not have been told yet.
+    pub(super) fn exit(&mut self, pid: u32, now: u64) {
+        self.changed.remove(&pid);
+        if let Some(process) = self.by_pid.remove(&pid) {
+            self.gone.insert(pid, (now, process));
+            self.exits.push_back((now, pid));
+        }
+        while let Some(&(then, pid)) = self.exits.front() {
+            if now.saturating_sub(then) < REMEMBERED_NS && self.exits.len() <= MOST_GONE {
+                break;
+            }
+            self.exits.pop_front();
+            // Its number may have been another's since, who has exited, too.
+            if self.gone.get(&pid).is_some_and(|(exit, _)| *exit == then) {
+                self.gone.remove(&pid);
+            }
+        }
     }
 
     fn replace(&mut self, process: Process) -> Arc<Process> {

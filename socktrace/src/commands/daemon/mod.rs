@@ -40,7 +40,7 @@ use crate::{
     http::{Server, UnixPlace},
     logging,
     pipeline::Pipeline,
-    probe::{AttachMode, Plan},
+    probe::{AttachMode, Plan, plan::LIVES},
     select::Select,
     settings::Configuration,
     sink::Report,
@@ -89,7 +89,8 @@ pub(super) fn daemon(args: &Daemon) -> Result<u8, Failure> {
         args.configuration.clone(),
     ));
     let memory = Memory::open(args.state_directory.as_deref());
-    let plan = Plan::everything(&FOLLOWED, configuration.daemon.ring_size * 1024);
+    let mut plan = Plan::everything(&FOLLOWED, configuration.daemon.ring_size * 1024);
+    plan.lives = LIVES;
     let live = Live {
         duration: None,
         ring_size: configuration.daemon.ring_size,
