@@ -90,6 +90,13 @@ enum Command {
         connections: usize,
         close_wait: usize,
     },
+    /// The connections that `bench` measures
+    #[command(hide = true)]
+    Drive {
+        connections: usize,
+        #[arg(value_enum)]
+        close: bench::Close,
+    },
 }
 
 fn main() -> ExitCode {
@@ -116,5 +123,6 @@ fn dispatch(command: Command) -> Result<()> {
             connections,
             close_wait,
         } => bench::hold(connections, close_wait),
+        Command::Drive { connections, close } => bench::drive(connections, close),
     }
 }

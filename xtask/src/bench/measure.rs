@@ -1,11 +1,12 @@
 //! What a command costs, and how costs are compared.
 
 use std::{
-    fs,
+    fmt, fs,
     process::{Command, Stdio},
 };
 
 use anyhow::{Context as _, Result, bail};
+use serde::Serialize;
 
 /// Clock ticks of `/proc/PID/stat` are hundredths of a second.
 const TICK_MS: f64 = 10.0;
@@ -34,6 +35,40 @@ fn children_ms() -> Result<f64> {
     let ticks = fields.split_whitespace().skip(16 - 3).take(2);
     let ticks: Vec<f64> = ticks.map(str::parse).collect::<Result<_, _>>()?;
     Ok(ticks.iter().sum::<f64>() * TICK_MS)
+}
+
+/// How values lie: the one in the middle, and those at a quarter and three quarters.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    pub(crate) quarter: f64,
+    pub(crate) three_quarters: f64,
+}
+
+impl Spread {
+    pub(crate) fn of(mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        let at = |quarters: usize| {
+            let last = values.len().saturating_sub(1);
+            values.get(last * quarters / 4).copied().unwrap_or(f64::NAN)
+        };
+        Self {
+            median: median(values.clone()),
+            quarter: at(1),
+            three_quarters: at(3),
+        }
+    }
+}
+
+impl fmt::Display for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            median,
+            quarter,
+            three_quarters,
+        } = self;
+        write!(f, "{median:.2}× ({quarter:.2}–{three_quarters:.2})")
+    }
 }
 
 /// The one in the middle.

@@ -1,18 +1,42 @@
 //! `cargo xtask bench`: figures, as ratios that are measured in one run.
 
+mod connections;
+mod drive;
 mod load;
 mod measure;
+mod programs;
 mod snapshot;
 mod stacks;
+mod subjects;
+mod tool;
 
 use anyhow::Result;
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum as _};
 
-pub(crate) use self::load::hold;
+use self::subjects::Subject;
+pub(crate) use self::{
+    drive::{Close, drive},
+    load::hold,
+};
 
 /// What to measure.
 #[derive(Subcommand)]
 pub(crate) enum Bench {
+    /// A connection's cost with a tool beside it, ours and others', over its cost with nothing attached
+    Connections {
+        /// How many to make in a run
+        #[arg(long, default_value_t = 40_000)]
+        connections: usize,
+        /// Pairs of runs for each tool
+        #[arg(long, default_value_t = 9)]
+        rounds: usize,
+        /// How they end
+        #[arg(long, value_enum, default_value_t = Close::Fin)]
+        close: Close,
+        /// Only these
+        #[arg(long, value_enum, value_delimiter = ',')]
+        only: Vec<Subject>,
+    },
     /// Listing what is open, beside ss and /proc/net/tcp
     Snapshot {
         /// How many sockets to open, in two network namespaces
@@ -34,8 +58,27 @@ pub(crate) enum Bench {
 }
 
 pub(crate) fn bench(what: &Bench) -> Result<()> {
-    match *what {
-        Bench::Snapshot { sockets, rounds } => snapshot::snapshot(sockets, rounds),
-        Bench::Stacks { calls, rounds } => stacks::stacks(calls, rounds),
+    match what {
+        Bench::Connections {
+            connections,
+            rounds,
+            close,
+            only,
+        } => {
+            let subjects = if only.is_empty() {
+                Subject::value_variants()
+            } else {
+                only
+            };
+            connections::connections(&connections::Plan {
+                connections: *connections,
+                rounds: *rounds,
+                close: *close,
+                subjects,
+            })?;
+            Ok(())
+        }
+        &Bench::Snapshot { sockets, rounds } => snapshot::snapshot(sockets, rounds),
+        &Bench::Stacks { calls, rounds } => stacks::stacks(calls, rounds),
     }
 }

@@ -1,0 +1,254 @@
+//! `cargo xtask bench connections`: what a tool costs the machine for each connection that is made
+//! and closed while it runs, in pairs with and without it.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+};
+
+use anyhow::{Context as _, Result, bail};
+use serde::Serialize;
+
+use super::{
+    drive::{Close, Driven},
+    measure::{Spread, median},
+    programs,
+    subjects::Subject,
+    tool::Tool,
+};
+use crate::util::{is_root, output};
+
+/// How often and how much.
+pub(super) struct Plan<'a> {
+    pub(super) connections: usize,
+    pub(super) rounds: usize,
+    pub(super) close: Close,
+    pub(super) subjects: &'a [Subject],
+}
+
+/// A tool's figures: all of one run of this program.
+#[derive(Debug, Serialize)]
+pub(super) struct Row {
+    subject: &'static str,
+    /// CPU time of workload and tool, over that of the workload alone.
+    total_cpu: Spread,
+    /// Connections a second, over those without it.
+    rate: Spread,
+    /// Connections a second with it.
+    per_second: f64,
+    /// CPU time that the workload takes more, and that the tool takes: µs a connection.
+    workload_us: f64,
+    tool_us: f64,
+    /// In BPF programs, without the clock pair of the kernel's statistics: ns a connection.
+    kernel_ns: f64,
+    /// Runs of BPF programs a connection.
+    kernel_runs: f64,
+    rss_mb: f64,
+    /// What it says it lost, all rounds together.
+    lost: Option<u64>,
+}
+
+pub(super) fn connections(plan: &Plan<'_>) -> Result<Vec<Row>> {
+    if !is_root() {
+        bail!("this needs root: `sudo -E cargo xtask bench connections`");
+    }
+    let space = Space::new(plan)?;
+    let mut rows = Vec::new();
+    for &subject in plan.subjects {
+        if let Some(missing) = subject.missing() {
+            eprintln!("{} is left out: {missing} is not installed", subject.name());
+            continue;
+        }
+        rows.push(measure(plan, &space, subject)?);
+        print(&rows[rows.len() - 1]);
+    }
+    Ok(rows)
+}
+
+/// A namespace of the workload's own, and a folder for what tools write.
+struct Space {
+    name: String,
+    folder: PathBuf,
+}
+
+impl Space {
+    fn new(plan: &Plan<'_>) -> Result<Self> {
+        let name = format!("bench-drive-{}", std::process::id());
+        output(Command::new("ip").args(["netns", "add", &name]))?;
+        let folder = PathBuf::from(format!("/dev/shm/{name}"));
+        let space = Self { name, folder };
+        fs::create_dir_all(&space.folder)?;
+        let mut up = space.command("ip");
+        output(up.args(["link", "set", "lo", "up"]))?;
+        // The first run warms up what all share.
+        Workload::start(plan, &space)?.run()?;
+        Ok(space)
+    }
+
+    fn netns(&self) -> PathBuf {
+        Path::new("/run/netns").join(&self.name)
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={}", self.netns().display()));
+        command.arg(program);
+        command
+    }
+}
+
+impl Drop for Space {
+    fn drop(&mut self) {
+        drop(
+            Command::new("ip")
+                .args(["netns", "del", &self.name])
+                .status(),
+        );
+        drop(fs::remove_dir_all(&self.folder));
+    }
+}
+
+/// `cargo xtask drive`, ready to go.
+struct Workload {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Workload {
+    fn start(plan: &Plan<'_>, space: &Space) -> Result<Self> {
+        let own = std::env::current_exe()?;
+        let mut command = space.command(own.to_str().context("a path that is no text")?);
+        let close = match plan.close {
+            Close::Fin => "fin",
+            Close::Rst => "rst",
+        };
+        let mut child = command
+            .args(["drive", &plan.connections.to_string(), close])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let input = child.stdin.take().context("no input")?;
+        let output = BufReader::new(child.stdout.take().context("no output")?);
+        let mut workload = Self {
+            child,
+            input,
+            output,
+        };
+        if workload.line()? != "ready\n" {
+            bail!("the workload is not ready");
+        }
+        Ok(workload)
+    }
+
+    fn line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        self.output.read_line(&mut line)?;
+        Ok(line)
+    }
+
+    fn run(mut self) -> Result<Driven> {
+        writeln!(self.input)?;
+        let line = self.line()?;
+        serde_json::from_str(&line).context("the workload failed")
+    }
+}
+
+impl Drop for Workload {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// A run beside the tool.
+struct Beside {
+    driven: Driven,
+    tool_ns: f64,
+    rss_mb: f64,
+    lost: Option<u64>,
+    programs: programs::Runs,
+}
+
+fn measure(plan: &Plan<'_>, space: &Space, subject: Subject) -> Result<Row> {
+    let mut pairs = Vec::new();
+    for _ in 0..plan.rounds {
+        let alone = Workload::start(plan, space)?.run()?;
+        let beside = run_beside(plan, space, subject, false)?;
+        pairs.push((alone, beside));
+    }
+    // Apart from the rest, as the kernel's statistics cost time themselves.
+    let counted = run_beside(plan, space, subject, true)?.programs;
+    let each = plan.connections as f64;
+    let of = |figure: fn(&Driven, &Beside) -> f64| -> Vec<f64> {
+        pairs
+            .iter()
+            .map(|(alone, beside)| figure(alone, beside))
+            .collect()
+    };
+    let lost = pairs.iter().map(|(_, beside)| beside.lost);
+    Ok(Row {
+        subject: subject.name(),
+        total_cpu: Spread::of(of(|alone, beside| {
+            (beside.driven.cpu_ns + beside.tool_ns) / alone.cpu_ns
+        })),
+        rate: Spread::of(of(|alone, beside| alone.wall_ns / beside.driven.wall_ns)),
+        per_second: each / (median(of(|_, beside| beside.driven.wall_ns)) / 1e9),
+        workload_us: median(of(|alone, beside| beside.driven.cpu_ns - alone.cpu_ns)) / each / 1e3,
+        tool_us: median(of(|_, beside| beside.tool_ns)) / each / 1e3,
+        kernel_ns: counted.body_ns() / each,
+        kernel_runs: counted.count / each,
+        rss_mb: median(of(|_, beside| beside.rss_mb)),
+        lost: lost.sum(),
+    })
+}
+
+fn run_beside(plan: &Plan<'_>, space: &Space, subject: Subject, counted: bool) -> Result<Beside> {
+    let workload = Workload::start(plan, space)?;
+    let Some(command) = subject.command(&space.netns(), &space.folder)? else {
+        return Ok(Beside {
+            driven: workload.run()?,
+            tool_ns: 0.0,
+            rss_mb: 0.0,
+            lost: None,
+            programs: programs::Runs::default(),
+        });
+    };
+    let mut tool = Tool::start(subject.name(), &command, &space.folder)?;
+    let statistics = counted.then(programs::Statistics::on).transpose()?;
+    let (before, runs) = (tool.cpu_ns()?, programs::Runs::now(counted)?);
+    let driven = workload.run()?;
+    tool.rest()?;
+    let programs = programs::Runs::now(counted)? - runs;
+    drop(statistics);
+    let (tool_ns, rss_mb) = (tool.cpu_ns()? - before, tool.rss_mb()?);
+    let lost = subject.lost(&space.folder)?;
+    tool.stop()?;
+    Ok(Beside {
+        driven,
+        tool_ns,
+        rss_mb,
+        lost: lost.or(subject.lost_at_the_end(&space.folder)?),
+        programs,
+    })
+}
+
+#[allow(clippy::print_stdout, reason = "that is the result")]
+fn print(row: &Row) {
+    println!(
+        "{:<26} total CPU {} · rate {} ({:.0}/s) · workload {:+.1} µs, tool {:.1} µs · kernel {:.0} ns in \
+         {:.1} runs · {:.0} MB · lost {}",
+        row.subject,
+        row.total_cpu,
+        row.rate,
+        row.per_second,
+        row.workload_us,
+        row.tool_us,
+        row.kernel_ns,
+        row.kernel_runs,
+        row.rss_mb,
+        row.lost.map_or("?".to_owned(), |lost| lost.to_string()),
+    );
+}
