@@ -31,6 +31,8 @@ use crate::{
         preflight::preflight,
     },
     process::Ask,
+    select::Select,
+    sink::{Report, Sink},
     source::{Item, ringbuf::Ring},
 };
 
@@ -132,6 +134,33 @@ pub(super) fn run(
         }
         finish(outcome, &pipeline, status)
     })
+}
+
+/// The same for one who shows no rows: everything that is followed goes to `ears`, and each snapshot
+/// to `look`.
+pub(super) fn watch(
+    plan: Plan,
+    live: &Live,
+    details: bool,
+    ears: Box<dyn Sink>,
+    look: &mut (dyn Look + '_),
+) -> Result<u8, Failure> {
+    let pipeline = |clock: Clock| {
+        Ok(Pipeline::new(
+            Select::default(),
+            Report::Trace,
+            Some(ears),
+            clock,
+        ))
+    };
+    let how = How {
+        live,
+        run: &Run::default(),
+        count: None,
+        details,
+        quiet: true,
+    };
+    run(plan, pipeline, &how, Some(look))
 }
 
 /// What the loop looks after.

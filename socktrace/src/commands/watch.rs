@@ -13,7 +13,7 @@ use super::{
     survey::Place,
 };
 use crate::{
-    cli::{Live, Run, Watch},
+    cli::{Live, Watch},
     clock::{Clock, monotonic_ns},
     detect::{
         self, Census, Descriptors, Detector, FdTrends, Filled, Finding, Limit, Listener, News,
@@ -21,13 +21,11 @@ use crate::{
     },
     endpoint::Endpoint,
     failure::Failure,
-    pipeline::Pipeline,
     ports,
     probe::{AttachError, AttachMode, Plan, Probes, Stacks},
     process::{Process, is_leaderless, read_comm},
-    select::Select,
     settings::Configuration,
-    sink::{Report, Sink},
+    sink::Sink,
     source::{machine::Machine, snapshot::Protocol},
     table::{MOST_SOCKETS, SocketTable},
 };
@@ -101,22 +99,7 @@ pub(super) fn watch_for(
         stacks_of: args.pids.clone(),
         ..Plan::everything(&FOLLOWED, live.ring_size * 1024)
     };
-    let pipeline = |clock: Clock| {
-        Ok(Pipeline::new(
-            Select::default(),
-            Report::Trace,
-            Some(ears),
-            clock,
-        ))
-    };
-    let how = live::How {
-        live: &live,
-        run: &Run::default(),
-        count: None,
-        details: true,
-        quiet: true,
-    };
-    live::run(plan, pipeline, &how, Some(&mut watcher))?;
+    live::watch(plan, &live, true, ears, &mut watcher)?;
     Ok(Watched {
         standing: watcher.standing,
         world: watcher.world,
