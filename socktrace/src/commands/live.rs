@@ -125,6 +125,9 @@ pub(super) fn run(
             .listen(child.as_mut(), &mut status)
             .await
             .and_then(|()| pipeline.finish(probes.counters().ok().as_ref()));
+        if let Some(child) = &mut child {
+            child.leave().await;
+        }
         if let Some(look) = look {
             look.over(&pipeline);
         }
