@@ -18,7 +18,7 @@ use crate::{
     sink::{Report, Sink, life},
     source::{Described, Item, recording::Writer},
     summary::Summary,
-    table::SocketTable,
+    table::{Past, SocketTable},
 };
 
 /// From records to rows.
@@ -157,9 +157,15 @@ impl Pipeline {
         self.undecodable
     }
 
-    /// What the records add up to, for whoever remembers more than they tell.
-    pub fn table_mut(&mut self) -> &mut SocketTable {
-        &mut self.table
+    /// What is remembered of sockets from an earlier run; how many of them are still there.
+    pub fn remember(&mut self, pasts: &[Past]) -> usize {
+        let known = pasts.iter().filter(|past| self.table.remember(past));
+        known.count()
+    }
+
+    /// The kernel side's counters, as they were read last.
+    pub fn counters(&self) -> Counters {
+        self.counters.unwrap_or_default()
     }
 
     /// A table of at most so many sockets, instead of the one that there is.

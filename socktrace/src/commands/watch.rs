@@ -17,7 +17,7 @@ use crate::{
     clock::{Clock, monotonic_ns},
     detect::{
         self, Census, Descriptors, Detector, FdTrends, Filled, Finding, Limit, Listener, News,
-        Standing, Story, TimeWaited, World, all, limits,
+        Remembered, Standing, Story, TimeWaited, World, all, limits,
     },
     endpoint::Endpoint,
     failure::Failure,
@@ -241,9 +241,14 @@ impl<'h> Watcher<'h> {
         self.standing.stories()
     }
 
-    /// For whoever has something to remember.
-    pub(super) fn standing(&mut self) -> &mut Standing {
-        &mut self.standing
+    /// What must not be forgotten of what stands.
+    pub(super) fn to_remember(&self) -> Vec<Remembered> {
+        self.standing.to_remember()
+    }
+
+    /// What stood before we looked.
+    pub(super) fn remember(&mut self, remembered: Vec<Remembered>) {
+        self.standing.remember(remembered);
     }
 
     /// How things were at the last look.

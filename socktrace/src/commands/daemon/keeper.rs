@@ -275,11 +275,11 @@ impl Look for Keeper {
             error!("nobody is answered any more: the server has ended");
             self.running = None;
         }
-        self.memory.keep(pipeline.table(), &mut self.watcher);
+        self.memory.keep(pipeline.table(), &self.watcher);
     }
 
     fn over(&mut self, pipeline: &Pipeline) {
-        self.memory.keep_now(pipeline.table(), &mut self.watcher);
+        self.memory.keep_last(pipeline.table(), &self.watcher);
     }
 }
 
