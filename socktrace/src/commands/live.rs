@@ -229,7 +229,10 @@ impl Listening<'_, '_> {
             drain(self.ring, self.pipeline, all)?;
             match woken {
                 Woken::Counters => {
-                    self.pipeline.take(&counters(self.probes))?;
+                    // What cannot be read is not zero.
+                    if let Ok(counters) = self.probes.counters() {
+                        self.pipeline.take(&Item::Counters(counters))?;
+                    }
                     if let Some(look) = self.look.as_deref_mut() {
                         look.beat(self.pipeline);
                     }
@@ -308,10 +311,6 @@ fn drain(ring: &mut Ring, pipeline: &mut Pipeline, all: bool) -> io::Result<()> 
             return Ok(());
         }
     }
-}
-
-fn counters(probes: &Probes) -> Item<'static> {
-    Item::Counters(probes.counters().unwrap_or_default())
 }
 
 async fn next(questions: Option<&mut UnboundedReceiver<Question>>) -> Question {
