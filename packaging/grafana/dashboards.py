@@ -39,6 +39,21 @@ def findings(labels):
     )
 
 
+def connects_that_fail(labels):
+    return stat("Connects that fail", "The part of the outcomes of connect() that are errors.", "percentunit", failed(labels), yellow=0.01, red=0.1)
+
+
+def worst_ports():
+    return stat(
+        "Worst use of local ports",
+        "The part of its local ports that the worst destination of any namespace has used up.",
+        "percentunit",
+        f"max(socktrace_ephemeral_ports_used_ratio{{{ALL}}})",
+        yellow=0.7,
+        red=0.9,
+    )
+
+
 def by_state(labels):
     return lines(
         "TCP sockets by state",
@@ -56,11 +71,10 @@ OVERVIEW = dashboard(
     [
         stat("Findings", "What stands and is no mere information: leaks and limits.", "short",
              zero(f'sum(socktrace_findings{{{ALL}, severity!="info"}})'), red=1),
-        stat("Worst use of local ports", "The part of its local ports that the worst destination of any namespace has used up.", "percentunit",
-             f"max(socktrace_ephemeral_ports_used_ratio{{{ALL}}})", yellow=0.7, red=0.9),
+        worst_ports(),
         stat("Worst use of descriptors", "The part of its limit of open files that the worst process uses.", "percentunit",
              f"max(socktrace_fd_limit_used_ratio{{{ALL}}})", yellow=0.7, red=0.9),
-        stat("Connects that fail", "The part of the outcomes of connect() that are errors.", "percentunit", failed(ALL), yellow=0.01, red=0.1),
+        connects_that_fail(ALL),
         stat("Oldest CLOSE_WAIT", "Since when the peer of a connection has closed, and its owner has not.", "s",
              zero(f"max(socktrace_close_wait_oldest_seconds{{{ALL}}})"), yellow=60, red=3600),
         stat("Events lost", "In the last hour. After a loss a snapshot repairs what is known of open sockets; counts stay short.", "short",
@@ -94,7 +108,7 @@ OWNER = dashboard(
              f"max(socktrace_fd_limit_used_ratio{{{OWNED}}})", yellow=0.7, red=0.9),
         stat("In CLOSE_WAIT", "Connections that the peer has closed, and the owner has not.", "short",
              f'sum(socktrace_sockets{{{OWNED}, state="close_wait"}})', yellow=1),
-        stat("Connects that fail", "The part of the outcomes of connect() that are errors.", "percentunit", failed(OWNED), yellow=0.01, red=0.1),
+        connects_that_fail(OWNED),
         stat("Open sockets", "Of all protocols, without TIME_WAIT.", "short", f'sum(socktrace_sockets{{{OWNED}, state!="time_wait"}})'),
         stat("Open descriptors", "Of whatever kind: files, too.", "short", f"sum(socktrace_open_fds{{{OWNED}}})"),
         findings(OWNED),
@@ -124,8 +138,7 @@ PORTS = dashboard(
     "socktrace / Ports",
     "How many local ports are left, until when, and who has them.",
     [
-        stat("Worst use of local ports", "The part of its local ports that the worst destination of any namespace has used up.", "percentunit",
-             f"max(socktrace_ephemeral_ports_used_ratio{{{ALL}}})", yellow=0.7, red=0.9),
+        worst_ports(),
         stat("Until none is left", "For the destination that is worst off, if it goes on like this.", "s",
              f"min(socktrace_ephemeral_ports_exhaustion_seconds{{{ALL}}}) < inf", below={3600: "yellow", 600: "red"}, none="not in sight"),
         stat("Calls without a port", "In the last hour: connect() or bind() failed because no local port was left.", "short",

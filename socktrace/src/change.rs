@@ -206,19 +206,6 @@ pub enum Learned {
     TimeWait,
 }
 
-impl Learned {
-    /// All of it.
-    pub const ALL: [Self; 7] = [
-        Self::Open,
-        Self::Gone,
-        Self::State,
-        Self::Address,
-        Self::Owner,
-        Self::Holders,
-        Self::TimeWait,
-    ];
-}
-
 /// Where events are lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -236,6 +223,9 @@ pub enum Place {
 macro_rules! words {
     ($($kind:ty { $($variant:ident => $word:literal),+ $(,)? })+) => {
         $(impl $kind {
+            /// Every one of them.
+            pub const ALL: [Self; [$($word),+].len()] = [$(Self::$variant),+];
+
             /// The word for it in output and filters.
             pub fn word(self) -> &'static str {
                 match self {

@@ -1,5 +1,7 @@
 //! The one place that calls everything in order: decode, table, selection, sink.
 
+mod lives;
+
 use std::{
     fmt::Write as _,
     fs::File,
@@ -7,7 +9,6 @@ use std::{
 };
 
 use hashbrown::HashMap;
-use socktrace_common::{event::LifeEvent, socket::SocketInfo};
 
 use crate::{
     change::{Change, Place, View, What},
@@ -21,8 +22,8 @@ use crate::{
     sink::{Report, Sink, life},
     source::{Described, Item, recording::Writer},
     summary::Summary,
-    table::SocketTable,
-    unfold::{Life, is_life},
+    table::{Past, SocketTable},
+    unfold::is_life,
 };
 
 /// From records to rows.
@@ -167,9 +168,15 @@ impl Pipeline {
         self.undecodable
     }
 
-    /// What the records add up to, for whoever remembers more than they tell.
-    pub fn table_mut(&mut self) -> &mut SocketTable {
-        &mut self.table
+    /// What is remembered of sockets from an earlier run; how many of them are still there.
+    pub fn remember(&mut self, pasts: &[Past]) -> usize {
+        let known = pasts.iter().filter(|past| self.table.remember(past));
+        known.count()
+    }
+
+    /// The kernel side's counters, as they were read last.
+    pub fn counters(&self) -> Counters {
+        self.counters.unwrap_or_default()
     }
 
     /// A table of at most so many sockets, instead of the one that there is.
@@ -204,45 +211,6 @@ impl Pipeline {
             _ = write!(text, "\n{} records made no sense", self.undecodable);
         }
         text
-    }
-
-    /// Takes in what the kernel side has kept so far of a socket that a snapshot has found at
-    /// `place`. The rest of its life is told when that is over.
-    pub fn preview(&mut self, life: LifeEvent, place: &SocketInfo) -> io::Result<()> {
-        // It is told in full later; what is wrong with it is told then.
-        let Ok(mut life) = Life::new(life) else {
-            return Ok(());
-        };
-        life.place(place);
-        self.previewed.insert(life.id(), life.len());
-        self.lived(&life, 0)
-    }
-
-    fn life_came(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let Ok(life) = Life::decode(bytes) else {
-            return self.made_no_sense(bytes);
-        };
-        self.keep(&Item::Record(bytes))?;
-        let header = life.header();
-        self.sequence.see(header.cpu, header.seq, header.mono_ns);
-        self.last_ns = self.last_ns.max(header.mono_ns);
-        let known = self.previewed.remove(&life.id()).unwrap_or(0);
-        self.lived(&life, known)
-    }
-
-    /// Takes in all steps of a life but the first so many.
-    fn lived(&mut self, life: &Life, known: usize) -> io::Result<()> {
-        self.table.keeps_exited = true;
-        for event in life.events(known).flatten() {
-            let header = event.header();
-            if self.ask != Ask::Nothing && acts(&event) && !self.table.knows(header.tgid) {
-                self.look_up(header.tgid)?;
-            }
-            let mut changes = std::mem::take(&mut self.changes);
-            self.table.apply(&event, &mut changes);
-            self.show_all(changes)?;
-        }
-        Ok(())
     }
 
     fn made_no_sense(&mut self, bytes: &[u8]) -> io::Result<()> {

@@ -1,5 +1,7 @@
 //! The configuration file: TOML, in which every key has a default.
 
+mod suggestion;
+
 use std::{fs, path::Path};
 
 use serde::{Deserialize, Serialize};
@@ -54,7 +56,11 @@ impl Configuration {
             Failure::new(CONFIGURATION, format!("{}: {error}", path.display()))
         };
         let text = fs::read_to_string(path).map_err(|error| wrong(&error))?;
-        toml::from_str(&text).map_err(|error| wrong(&error))
+        toml::from_str(&text).map_err(|error: toml::de::Error| {
+            let suggestion = suggestion::of(error.message()).unwrap_or_default();
+            let said = error.to_string();
+            wrong(&format_args!("{}{suggestion}", said.trim_end()))
+        })
     }
 }
 
@@ -82,6 +88,12 @@ mod tests {
     fn what_makes_no_sense_is_refused_with_its_line() {
         for (text, said) in [
             ("[detect.close_wait]\nages = \"2s\"", "unknown field `ages`"),
+            (
+                "[detect.close_wait]\nages = \"2s\"",
+                "; did you mean `age`?",
+            ),
+            ("[detct]", "; did you mean `detect`?"),
+            ("[alerts]\nseverity = \"warn\"", "; did you mean `warning`?"),
             ("[detect.close_wait]\n\nage = 2", "line 3"),
             ("[detect.close_wait]\nage = \"soon\"", "30s, 5m or 1h30m"),
             ("[detect", "line 1"),

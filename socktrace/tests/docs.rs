@@ -141,24 +141,13 @@ fn every_word_that_a_row_can_hold_is_described() {
     };
     let states = TcpState::ALL.map(state_word);
     described("`state`", &states);
-    let causes = [By::Close, By::Dup, By::Exec, By::CloseRange, By::Exit];
-    described("`close`", &causes.map(By::word));
-    let roles = [Role::Client, Role::Server, Role::Listener, Role::Unknown];
-    described("`end`", &roles.map(Role::word));
-    let reasons = [
-        Reason::Closed,
-        Reason::Reset,
-        Reason::Timeout,
-        Reason::Refused,
-        Reason::Aborted,
-        Reason::Unknown,
-    ];
-    described("`end`", &reasons.map(Reason::word));
+    described("`close`", &By::ALL.map(By::word));
+    described("`end`", &Role::ALL.map(Role::word));
+    described("`end`", &Reason::ALL.map(Reason::word));
     let places = [Place::Ring(0), Place::Map, Place::Recursion, Place::Decode];
     described("`lost`", &places.map(Place::word));
-    let owners = [Ownership::Exact, Ownership::Adopted, Ownership::Unknown];
     let common = "Keys that every row has";
-    described(common, &owners.map(Ownership::word));
+    described(common, &Ownership::ALL.map(Ownership::word));
     let events = Protocol::ALL.iter().filter(|it| **it != Protocol::Pipe);
     let protocols: Vec<_> = events.map(|it| protocol_word(*it)).collect();
     described(common, &protocols);

@@ -169,6 +169,10 @@ fn csv_says_what_json_says() {
             for (name, cell) in header.iter().zip(line) {
                 let expected = match row.get(name) {
                     None | Some(Value::Null) => String::new(),
+                    // Spreadsheets would read it as a formula.
+                    Some(Value::String(text)) if text.starts_with(['=', '+', '-', '@']) => {
+                        format!("'{}", printable(text))
+                    }
                     Some(Value::String(text)) => printable(text),
                     Some(other) => other.to_string(),
                 };

@@ -221,16 +221,18 @@ mod tests {
         }
     }
 
+    /// Why it cannot be delivered now.
+    fn later(http: &Http) -> String {
+        let undelivered = block_on(http.post("{}")).unwrap_err();
+        assert!(undelivered.again);
+        undelivered.why
+    }
+
     #[test]
     fn nobody_there_is_told_and_tried_again() {
         let gone = Server::start(&[]).url("/");
-        let undelivered = block_on(http(&gone).post("{}")).unwrap_err();
-        assert!(undelivered.again);
-        assert!(
-            undelivered.why.contains("Connection refused"),
-            "{}",
-            undelivered.why
-        );
+        let why = later(&http(&gone));
+        assert!(why.contains("Connection refused"), "{why}");
     }
 
     #[test]
@@ -238,13 +240,8 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let mut http = http(&format!("http://{}", listener.local_addr().unwrap()));
         http.timeout = Duration::from_millis(50);
-        let undelivered = block_on(http.post("{}")).unwrap_err();
-        assert!(undelivered.again);
-        assert!(
-            undelivered.why.ends_with("within 0.05 s"),
-            "{}",
-            undelivered.why
-        );
+        let why = later(&http);
+        assert!(why.ends_with("within 0.05 s"), "{why}");
     }
 
     #[test]
@@ -263,7 +260,7 @@ mod tests {
             );
         }
         fs::remove_file(file.path()).unwrap();
-        assert!(block_on(http.post("{}")).unwrap_err().again);
+        later(&http);
     }
 
     #[test]

@@ -1,4 +1,7 @@
 //! Section `alerts` of the configuration. An output is used if its section is there.
+//!
+//! What the webhook and Alertmanager have in common stands in both: flattened into them, serde would
+//! know neither the line of a mistake nor the keys that there are.
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 

@@ -337,7 +337,8 @@ pub struct Live {
 /// A command to follow.
 #[derive(Debug, Default, Args)]
 pub struct Run {
-    /// Run this command, follow it and its children, and exit with its status
+    /// Run this command, follow it and its children, and exit with its status; it goes on if
+    /// socktrace ends first
     #[arg(last = true, value_name = "CMD", action = ArgAction::Append, conflicts_with = "pids")]
     pub command: Vec<OsString>,
 }

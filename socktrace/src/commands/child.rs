@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsString,
+    future::pending,
     io::{self, PipeReader, PipeWriter, Read as _, Write as _},
     os::{
         fd::AsRawFd as _,
@@ -9,18 +10,23 @@ use std::{
     },
     process::{Child as Process, Command, ExitStatus},
     thread::JoinHandle,
+    time::Duration,
 };
 
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::timeout};
 
 use crate::failure::{FAILURE, Failure, NOT_EXECUTABLE, NOT_FOUND};
+
+/// A command that ends because we do has so long.
+const FAREWELL: Duration = Duration::from_millis(100);
 
 /// A command that has been forked but not begun.
 pub(super) struct Child {
     pid: u32,
     /// Closed to let it go.
     gate: Option<PipeWriter>,
-    ended: oneshot::Receiver<io::Result<ExitStatus>>,
+    /// Until that has been heard.
+    ended: Option<oneshot::Receiver<io::Result<ExitStatus>>>,
     name: OsString,
     waiter: Option<JoinHandle<()>>,
 }
@@ -35,7 +41,7 @@ impl Child {
         Ok(Some(Self {
             pid: go.pid,
             gate: Some(gate),
-            ended: go.ended,
+            ended: Some(go.ended),
             name: name.clone(),
             waiter: Some(go.waiter),
         }))
@@ -55,7 +61,11 @@ impl Child {
 
     /// Waits for its end: its status, as shells say it.
     pub(super) async fn wait(&mut self) -> io::Result<u8> {
-        let ended = (&mut self.ended).await.map_err(io::Error::other)?;
+        let Some(end) = &mut self.ended else {
+            return pending().await;
+        };
+        let ended = end.await.map_err(io::Error::other)?;
+        self.ended = None;
         match ended {
             Ok(status) => Ok(shell_status(status)),
             Err(error) => {
@@ -63,6 +73,22 @@ impl Child {
                 super::tell(&failure);
                 Ok(failure.status)
             }
+        }
+    }
+}
+
+/// A command that was let go and has not ended when we do goes on without us, as its work is worth
+/// more than a list of its sockets: whoever asked for it is told.
+impl Child {
+    pub(super) async fn leave(&mut self) {
+        if self.gate.is_some() || self.ended.is_none() {
+            return;
+        }
+        // The interrupt that ends us was for both.
+        if timeout(FAREWELL, self.wait()).await.is_err() {
+            let name = crate::field::printable(&self.name.to_string_lossy());
+            let pid = self.pid;
+            super::tell(format_args!("{name} (pid {pid}) goes on without socktrace"));
         }
     }
 }

@@ -31,6 +31,8 @@ use crate::{
         preflight::preflight,
     },
     process::Ask,
+    select::Select,
+    sink::{Report, Sink},
     source::{Item, ringbuf::Ring},
 };
 
@@ -123,6 +125,9 @@ pub(super) fn run(
             .listen(child.as_mut(), &mut status)
             .await
             .and_then(|()| pipeline.finish(probes.counters().ok().as_ref()));
+        if let Some(child) = &mut child {
+            child.leave().await;
+        }
         if let Some(look) = look {
             look.over(&pipeline);
         }
@@ -132,6 +137,33 @@ pub(super) fn run(
         }
         finish(outcome, &pipeline, status)
     })
+}
+
+/// The same for one who shows no rows: everything that is followed goes to `ears`, and each snapshot
+/// to `look`.
+pub(super) fn watch(
+    plan: Plan,
+    live: &Live,
+    details: bool,
+    ears: Box<dyn Sink>,
+    look: &mut (dyn Look + '_),
+) -> Result<u8, Failure> {
+    let pipeline = |clock: Clock| {
+        Ok(Pipeline::new(
+            Select::default(),
+            Report::Trace,
+            Some(ears),
+            clock,
+        ))
+    };
+    let how = How {
+        live,
+        run: &Run::default(),
+        count: None,
+        details,
+        quiet: true,
+    };
+    run(plan, pipeline, &how, Some(look))
 }
 
 /// What the loop looks after.
@@ -197,7 +229,10 @@ impl Listening<'_, '_> {
             drain(self.ring, self.pipeline, all)?;
             match woken {
                 Woken::Counters => {
-                    self.pipeline.take(&counters(self.probes))?;
+                    // What cannot be read is not zero.
+                    if let Ok(counters) = self.probes.counters() {
+                        self.pipeline.take(&Item::Counters(counters))?;
+                    }
                     if let Some(look) = self.look.as_deref_mut() {
                         look.beat(self.pipeline);
                     }
@@ -276,10 +311,6 @@ fn drain(ring: &mut Ring, pipeline: &mut Pipeline, all: bool) -> io::Result<()> 
             return Ok(());
         }
     }
-}
-
-fn counters(probes: &Probes) -> Item<'static> {
-    Item::Counters(probes.counters().unwrap_or_default())
 }
 
 async fn next(questions: Option<&mut UnboundedReceiver<Question>>) -> Question {

@@ -71,12 +71,16 @@ fn open(path: &Path) -> Result<BufReader<Box<dyn Read>>, Failure> {
     let file: Box<dyn Read> = if path.as_os_str() == "-" {
         Box::new(io::stdin())
     } else {
-        Box::new(File::open(path).map_err(|error| {
-            Failure::new(
-                FAILURE,
-                format!("{} cannot be read: {error}", path.display()),
-            )
-        })?)
+        let wrong = |error: io::Error| {
+            let path = path.display();
+            Failure::new(FAILURE, format!("{path} cannot be read: {error}"))
+        };
+        let file = File::open(path).map_err(wrong)?;
+        // A folder can be opened, and only what comes next would fail.
+        if file.metadata().map_err(wrong)?.is_dir() {
+            return Err(wrong(io::ErrorKind::IsADirectory.into()));
+        }
+        Box::new(file)
     };
     Ok(BufReader::with_capacity(1 << 16, file))
 }

@@ -13,21 +13,19 @@ use super::{
     survey::Place,
 };
 use crate::{
-    cli::{Live, Run, Watch},
+    cli::{Live, Watch},
     clock::{Clock, monotonic_ns},
     detect::{
         self, Census, Descriptors, Detector, FdTrends, Filled, Finding, Limit, Listener, News,
-        Standing, Story, TimeWaited, World, all, limits,
+        Remembered, Standing, Story, TimeWaited, World, all, limits,
     },
     endpoint::Endpoint,
     failure::Failure,
-    pipeline::Pipeline,
     ports,
     probe::{AttachError, AttachMode, Plan, Probes, Stacks},
     process::{Process, is_leaderless, read_comm},
-    select::Select,
     settings::Configuration,
-    sink::{Report, Sink},
+    sink::Sink,
     source::{machine::Machine, snapshot::Protocol},
     table::{MOST_SOCKETS, SocketTable},
 };
@@ -101,22 +99,7 @@ pub(super) fn watch_for(
         stacks_of: args.pids.clone(),
         ..Plan::everything(&FOLLOWED, live.ring_size * 1024)
     };
-    let pipeline = |clock: Clock| {
-        Ok(Pipeline::new(
-            Select::default(),
-            Report::Trace,
-            Some(ears),
-            clock,
-        ))
-    };
-    let how = live::How {
-        live: &live,
-        run: &Run::default(),
-        count: None,
-        details: true,
-        quiet: true,
-    };
-    live::run(plan, pipeline, &how, Some(&mut watcher))?;
+    live::watch(plan, &live, true, ears, &mut watcher)?;
     Ok(Watched {
         standing: watcher.standing,
         world: watcher.world,
@@ -258,9 +241,14 @@ impl<'h> Watcher<'h> {
         self.standing.stories()
     }
 
-    /// For whoever has something to remember.
-    pub(super) fn standing(&mut self) -> &mut Standing {
-        &mut self.standing
+    /// What must not be forgotten of what stands.
+    pub(super) fn to_remember(&self) -> Vec<Remembered> {
+        self.standing.to_remember()
+    }
+
+    /// What stood before we looked.
+    pub(super) fn remember(&mut self, remembered: Vec<Remembered>) {
+        self.standing.remember(remembered);
     }
 
     /// How things were at the last look.

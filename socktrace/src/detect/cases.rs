@@ -34,6 +34,12 @@ fn passing(now: u64, what: What) -> Vec<Group> {
     of((now.saturating_sub(30)..=now).step_by(2), what)
 }
 
+/// Connects of the last half minute that nobody has answered.
+fn unanswered(now: u64) -> Vec<Group> {
+    let since = (0..25).map(|it| now.saturating_sub(4 + it));
+    of(since, What::Held(SynSent))
+}
+
 fn of(since: impl Iterator<Item = u64>, what: What) -> Vec<Group> {
     let member = |since| Member {
         what,
@@ -111,26 +117,11 @@ fn case(kind: Kind) -> Case {
         Kind::SynSent => Case {
             minutes: 1,
             severity: Warning,
-            fault: |now, world| {
-                groups(
-                    world,
-                    of(
-                        (0..25).map(|it| now.saturating_sub(4 + it)),
-                        What::Held(SynSent),
-                    ),
-                )
-            },
+            fault: |now, world| groups(world, unanswered(now)),
             // One in fifty waits.
             twin: |now, world| {
                 let mut all = of(std::iter::repeat_n(0, 1225), What::Held(Established));
-                all[0].members.extend(
-                    of(
-                        (0..25).map(|it| now.saturating_sub(4 + it)),
-                        What::Held(SynSent),
-                    )
-                    .remove(0)
-                    .members,
-                );
+                all[0].members.append(&mut unanswered(now)[0].members);
                 groups(world, all)
             },
         },

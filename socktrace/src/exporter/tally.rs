@@ -16,23 +16,13 @@ use crate::{
 };
 
 /// By protocol and role.
-type Parts<T> = [[T; ROLES.len()]; Protocol::ALL.len()];
-
-pub(super) const ROLES: [Role; 4] = [Role::Client, Role::Server, Role::Listener, Role::Unknown];
-pub(super) const REASONS: [Reason; 6] = [
-    Reason::Closed,
-    Reason::Reset,
-    Reason::Timeout,
-    Reason::Refused,
-    Reason::Aborted,
-    Reason::Unknown,
-];
+type Parts<T> = [[T; Role::ALL.len()]; Protocol::ALL.len()];
 
 /// What was counted for one owner.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Counted {
     pub(super) opened: Parts<u64>,
-    pub(super) ended: Parts<[u64; REASONS.len()]>,
+    pub(super) ended: Parts<[u64; Reason::ALL.len()]>,
     /// By errno, 0 for success; few are ever seen.
     pub(super) connects: Vec<(i32, u64)>,
     pub(super) accepts: u64,
@@ -132,7 +122,7 @@ impl Tally {
                     part[place(role)] += 1;
                 }
                 let role = place(role);
-                let reason = REASONS.iter().position(|it| *it == reason);
+                let reason = Reason::ALL.iter().position(|it| *it == reason);
                 counted.ended[protocol as usize][role][reason.unwrap_or_default()] += 1;
                 if let Some(ns) = lifetime_ns {
                     self.lifetimes[protocol as usize][role].observe(ns);
@@ -185,5 +175,8 @@ fn count<K: PartialEq>(counts: &mut Vec<(K, u64)>, key: K) {
 }
 
 fn place(role: Role) -> usize {
-    ROLES.iter().position(|it| *it == role).unwrap_or_default()
+    Role::ALL
+        .iter()
+        .position(|it| *it == role)
+        .unwrap_or_default()
 }

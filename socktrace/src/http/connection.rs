@@ -66,7 +66,7 @@ async fn http1<S>(
     entrance: Entrance,
     guard: &Arc<Guard>,
     life: &Arc<Life>,
-    mut closing: watch::Receiver<bool>,
+    closing: watch::Receiver<bool>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -82,14 +82,14 @@ async fn http1<S>(
         .max_header_size(head_size)
         .max_buf_size(head_size.max(8 << 10) * 2)
         .serve_connection(stream, service_fn(answers(guard, life, entrance)));
-    let mut connection = pin!(connection);
-    loop {
-        tokio::select! {
-            ended = connection.as_mut() => return tell(ended),
-            () = overdue(life, guard) => return debug!("a connection was too slow"),
-            Ok(()) = closing.changed() => connection.as_mut().graceful_shutdown(),
-        }
-    }
+    attend(
+        connection,
+        http1::Connection::graceful_shutdown,
+        life,
+        guard,
+        closing,
+    )
+    .await;
 }
 
 async fn http2<S>(
@@ -97,7 +97,7 @@ async fn http2<S>(
     entrance: Entrance,
     guard: &Arc<Guard>,
     life: &Arc<Life>,
-    mut closing: watch::Receiver<bool>,
+    closing: watch::Receiver<bool>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -111,12 +111,30 @@ async fn http2<S>(
             TokioIo::new(stream),
             service_fn(answers(guard, life, entrance)),
         );
+    attend(
+        connection,
+        http2::Connection::graceful_shutdown,
+        life,
+        guard,
+        closing,
+    )
+    .await;
+}
+
+/// Until it is over, or too late with something. When the server stops it may end what it began.
+async fn attend<C: Future<Output = hyper::Result<()>>>(
+    connection: C,
+    shut_down: fn(Pin<&mut C>),
+    life: &Life,
+    guard: &Guard,
+    mut closing: watch::Receiver<bool>,
+) {
     let mut connection = pin!(connection);
     loop {
         tokio::select! {
             ended = connection.as_mut() => return tell(ended),
             () = overdue(life, guard) => return debug!("a connection was too slow"),
-            Ok(()) = closing.changed() => connection.as_mut().graceful_shutdown(),
+            Ok(()) = closing.changed() => shut_down(connection.as_mut()),
         }
     }
 }

@@ -202,13 +202,7 @@ impl Entry {
             info!(%address, "listening");
         }
         loop {
-            let stream = match listener.accept().await {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    pause(&error).await;
-                    continue;
-                }
-            };
+            let (stream, _) = accepted(|| listener.accept()).await;
             // An answer is written in one go: nothing is won by waiting for more.
             drop(stream.set_nodelay(true));
             // Where the web configuration is wrong, nobody is let in; that is logged there.
@@ -226,13 +220,7 @@ impl Entry {
             Err(error) => return error!(%error, "cannot listen on the Unix socket"),
         };
         loop {
-            let stream = match listener.accept().await {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    pause(&error).await;
-                    continue;
-                }
-            };
+            let (stream, _) = accepted(|| listener.accept()).await;
             let admitted = bound.members.admit(&stream);
             if let Err(why) = &admitted {
                 warn!(%why, "somebody was refused at the Unix socket");
@@ -266,10 +254,17 @@ impl Entry {
     }
 }
 
-async fn pause(error: &io::Error) {
-    // The client went away between its SYN and here: nothing lacks.
-    if error.kind() != io::ErrorKind::ConnectionAborted {
-        warn!(%error, "no connection can be accepted");
-        sleep(PAUSE).await;
+/// The next connection, however long that takes.
+async fn accepted<T, F: Future<Output = io::Result<T>>>(accept: impl Fn() -> F) -> T {
+    loop {
+        match accept().await {
+            Ok(accepted) => return accepted,
+            // The client went away between its SYN and here: nothing lacks.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                warn!(%error, "no connection can be accepted");
+                sleep(PAUSE).await;
+            }
+        }
     }
 }

@@ -49,13 +49,8 @@ impl Searched {
         searched.elsewhere = Elsewhere::look(&held)?;
         let again = searched.again(namespaces, people, found);
         let before: HashSet<u64> = nobodys(found, people).map(|row| row.cookie).collect();
-        // What came after the queues were asked is in none that was counted.
-        let again_nobodys = nobodys(&again, people).filter(|row| {
-            // What was not asked for may have been there before, and counts.
-            !one_of(&want.protocols, Some(&row.protocol)) || before.contains(&row.cookie)
-        });
-        let again_nobodys: Vec<_> = again_nobodys.collect();
-        searched.unexplained = unexplained(&again_nobodys, &searched.elsewhere);
+        let waiting: Vec<_> = nobodys(&again, people).collect();
+        searched.unexplained = unexplained(want, &before, &waiting, &searched.elsewhere);
         // Those that were closed before the second walk are gone, or others than they were.
         let mut again: HashMap<_, _> = again.into_iter().map(|row| (row.cookie, row)).collect();
         found.retain_mut(|row| {
@@ -107,11 +102,20 @@ impl Searched {
     }
 }
 
-/// How many there are in each namespace that are in no ring.
-fn unexplained(again: &[&Found], elsewhere: &Elsewhere) -> HashMap<u32, u64> {
+/// How many there are in each namespace that are in no ring. What came after the queues were asked is
+/// in none that was counted, so it counts if it was there `before`; what was not asked for may have been,
+/// and counts.
+fn unexplained(
+    want: &Want,
+    before: &HashSet<u64>,
+    again: &[&Found],
+    elsewhere: &Elsewhere,
+) -> HashMap<u32, u64> {
     let mut unexplained = HashMap::new();
     for row in again {
-        if !elsewhere.is_direct(row.inode) {
+        let asked_for = one_of(&want.protocols, Some(&row.protocol));
+        let counts = !asked_for || before.contains(&row.cookie);
+        if counts && !elsewhere.is_direct(row.inode) {
             *unexplained.entry(row.netns).or_default() += 1;
         }
     }
@@ -130,4 +134,38 @@ fn is_nobodys(found: &Found, people: &People) -> bool {
 /// Is it a netlink socket of those that list sockets (`NETLINK_SOCK_DIAG`)?
 pub(super) fn asks_for_sockets(found: &Found) -> bool {
     matches!(found.detail, Detail::Netlink { protocol: 4, .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::snapshot::{Ends, Protocol};
+
+    /// Sockets by cookie and namespace; anything with both does.
+    fn counted(want: &[Protocol], before: &[u64]) -> HashMap<u32, u64> {
+        let rows = [(1, 7), (2, 7), (3, 8), (4, 7)].map(|(cookie, netns)| Found {
+            cookie,
+            netns,
+            ..Found::pipe(10, Ends::Both)
+        });
+        let want = Want {
+            protocols: want.to_vec(),
+            ..Want::default()
+        };
+        let before = before.iter().copied().collect();
+        unexplained(&want, &before, &rows.each_ref(), &Elsewhere::default())
+    }
+
+    #[test]
+    fn what_came_after_the_queues_were_asked_is_not_counted_against_them() {
+        let expected = HashMap::from([(7, 1), (8, 1)]);
+        assert_eq!(counted(&[Protocol::Pipe], &[1, 3, 9]), expected);
+        assert_eq!(counted(&[], &[1, 3, 9]), expected);
+    }
+
+    #[test]
+    fn what_was_not_asked_for_counts_as_it_may_have_been_there() {
+        let expected = HashMap::from([(7, 3), (8, 1)]);
+        assert_eq!(counted(&[Protocol::Tcp], &[1]), expected);
+    }
 }

@@ -399,6 +399,37 @@ fn a_command_that_was_held_ends_with_us() {
 }
 
 #[test]
+fn a_command_that_has_not_ended_when_we_do_goes_on_and_is_named() {
+    let netns = Netns::new();
+    // It must not hold our pipes open.
+    let script = "import socket, time; s = socket.socket(); time.sleep(600)";
+    let script = format!("exec python3 -c '{script}' > /dev/null 2>&1");
+    let mut command = netns.command(socktrace().to_str().unwrap());
+    command.args(["trace", "--count", "1", "--", "sh", "-c", &script]);
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap().lines().count(),
+        2,
+        "a title and a row"
+    );
+    let said = String::from_utf8(output.stderr).unwrap();
+    let pid = said.lines().find_map(|line| {
+        let rest = line.strip_prefix("socktrace: sh (pid ")?;
+        rest.strip_suffix(") goes on without socktrace")
+    });
+    let pid = pid.expect(&said);
+    assert_eq!(
+        fs::read_to_string(format!("/proc/{pid}/comm")).unwrap(),
+        "python3\n"
+    );
+    assert!(
+        Command::new("kill").arg(pid).status().unwrap().success(),
+        "{said}"
+    );
+}
+
+#[test]
 fn under_confidentiality_nothing_runs() {
     if !Path::new("/sys/kernel/security").exists() {
         println!("skipped: there is nowhere to mount a securityfs");

@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{self, Write},
+    time::Duration,
 };
 
 use serde::Serialize;
@@ -27,16 +28,14 @@ pub(in crate::commands) struct Hook {
 
 /// All that were wanted.
 pub(super) fn hooks(probes: &Probes) -> Vec<Hook> {
-    let counts = are_counted();
-    let hooks = probes.hooks.iter().map(|(hook, status)| {
+    let hooks = each(probes).map(|(name, status, runs)| {
         let (attached, reason) = match status {
             Status::Attached => (true, None),
             Status::Fallback(reason) => (true, Some(reason.clone())),
             Status::Missing(reason) => (false, Some(reason.clone())),
         };
-        let runs = counts.then(|| probes.runs(hook)).flatten();
         Hook {
-            name: hook.name,
+            name,
             attached,
             reason,
             runs: runs.map(|(count, _)| count),
@@ -48,17 +47,24 @@ pub(super) fn hooks(probes: &Probes) -> Vec<Hook> {
 
 /// The same for metrics.
 pub(super) fn measured(probes: &Probes) -> Vec<(&'static str, bool, Option<HookRuns>)> {
-    let counts = are_counted();
-    let hooks = probes.hooks.iter().map(|(hook, status)| {
+    let hooks = each(probes).map(|(name, status, runs)| {
         let attached = !matches!(status, Status::Missing(_));
-        let runs = counts.then(|| probes.runs(hook)).flatten();
         let runs = runs.map(|(count, took)| HookRuns {
             count,
             ns: u64::try_from(took.as_nanos()).unwrap_or(u64::MAX),
         });
-        (hook.name, attached, runs)
+        (name, attached, runs)
     });
     hooks.collect()
+}
+
+/// Its name, how it is attached, and how often it ran and for how long, if that is counted.
+fn each(probes: &Probes) -> impl Iterator<Item = (&'static str, &Status, Option<(u64, Duration)>)> {
+    let counts = are_counted();
+    probes.hooks.iter().map(move |(hook, status)| {
+        let runs = counts.then(|| probes.runs(hook)).flatten();
+        (hook.name, status, runs)
+    })
 }
 
 /// Does the kernel count runs now? It does not unless it is told to, as that costs each of them.

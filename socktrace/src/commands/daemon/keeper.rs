@@ -27,12 +27,12 @@ use crate::{
         snapshots::Snapshots,
         watch::Watcher,
     },
-    exporter::{Adder, AlertCounts, Naming, Owners, Reading, Seen as SeenByOwner, Tally},
+    exporter::{Adder, AlertCounts, Owners, Reading, Seen as SeenByOwner, Tally},
     failure::Failure,
     http::{Running, Server},
     inventory::Told,
     pipeline::Pipeline,
-    probe::{Probes, counters::Counters},
+    probe::Probes,
     process::read_details,
     settings::Configuration,
     sink::Sink,
@@ -58,8 +58,6 @@ pub(super) struct Keeper {
     site: Arc<Site>,
     memory: Memory,
     clock: Clock,
-    /// As they were read last, which is every second.
-    counters: Counters,
 }
 
 /// What others see of it.
@@ -79,7 +77,7 @@ impl Keeper {
         memory: Memory,
     ) -> Self {
         let owners = Owners::new(
-            naming(&configuration),
+            configuration.metrics.owner.clone(),
             configuration.metrics.owners,
             read_details,
         );
@@ -96,7 +94,6 @@ impl Keeper {
             site: front.site,
             memory,
             clock: Clock::now(),
-            counters: Counters::default(),
         }
     }
 
@@ -129,17 +126,16 @@ impl Keeper {
             .unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
     }
 
-    fn reading(&mut self, pipeline: &Pipeline, probes: &Probes) -> Reading {
+    fn reading(&self, pipeline: &Pipeline, probes: &Probes) -> Reading {
         let now = monotonic_ns();
-        if let Ok(counters) = probes.counters() {
-            self.counters = counters;
-        }
+        // Not older than a second.
+        let counters = pipeline.counters();
         let mut tally = self.tally.borrow_mut();
         let mut reading = Reading::take(now, &mut tally, pipeline.table(), &self.seen);
         reading.lost = vec![
-            ("ring", self.counters.lost_ring),
-            ("map", self.counters.lost_map),
-            ("recursion", self.counters.recursion),
+            ("ring", counters.lost_ring),
+            ("map", counters.lost_map),
+            ("recursion", counters.recursion),
             ("decode", pipeline.undecodable()),
         ];
         reading.hooks = hooks::measured(probes);
@@ -179,10 +175,6 @@ impl Keeper {
             .configure(&self.configuration.detect, &new.detect);
         self.configuration = new;
     }
-}
-
-fn naming(configuration: &Configuration) -> Vec<Naming> {
-    configuration.metrics.owner.clone()
 }
 
 impl Look for Keeper {
@@ -275,11 +267,11 @@ impl Look for Keeper {
             error!("nobody is answered any more: the server has ended");
             self.running = None;
         }
-        self.memory.keep(pipeline.table(), &mut self.watcher);
+        self.memory.keep(pipeline.table(), &self.watcher);
     }
 
     fn over(&mut self, pipeline: &Pipeline) {
-        self.memory.keep_now(pipeline.table(), &mut self.watcher);
+        self.memory.keep_last(pipeline.table(), &self.watcher);
     }
 }
 

@@ -2,16 +2,22 @@
 //! since when there is a finding. The kernel tells of neither.
 //!
 //! Cookies and pids mean the same until the machine starts again, which its boot identifier says.
+//!
+//! The loop makes a list, which is quick; a thread of its own makes text of it and writes. While it is
+//! at it, as disks can take long, there is no other list.
 
 use std::{
     fs::{self, File},
     io::{self, BufReader, BufWriter, Write as _},
     path::{Path, PathBuf},
+    sync::mpsc::{SyncSender, sync_channel},
+    thread::{self, JoinHandle},
 };
 
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
+use super::privileges;
 use crate::{
     clock::monotonic_ns,
     commands::watch::Watcher,
@@ -40,9 +46,9 @@ struct State {
 /// Keeps it.
 pub(super) struct Memory {
     file: Option<PathBuf>,
+    /// Begins with the first that is written.
+    writer: Option<Writer>,
     kept_ns: u64,
-    /// It could not be written, and that has been told.
-    told: bool,
 }
 
 impl Memory {
@@ -50,8 +56,8 @@ impl Memory {
     pub(super) fn open(directory: Option<&Path>) -> Self {
         Self {
             file: directory.map(|it| it.join("state.json")),
+            writer: None,
             kept_ns: monotonic_ns(),
-            told: false,
         }
     }
 
@@ -60,55 +66,98 @@ impl Memory {
         let Some(state) = self.file.as_deref().and_then(read) else {
             return;
         };
-        let table = pipeline.table_mut();
-        let known = state
-            .sockets
-            .iter()
-            .filter(|past| table.remember(past))
-            .count();
         info!(
-            sockets = known,
+            sockets = pipeline.remember(&state.sockets),
             findings = state.findings.len(),
             "the state of the last run was read"
         );
-        watcher.standing().remember(state.findings);
+        watcher.remember(state.findings);
     }
 
-    /// Writes it, if it was not written for long.
-    pub(super) fn keep(&mut self, table: &SocketTable, watcher: &mut Watcher<'_>) {
-        if monotonic_ns().saturating_sub(self.kept_ns) >= EVERY_NS {
-            self.keep_now(table, watcher);
+    /// Has it written, if it was not for long.
+    pub(super) fn keep(&mut self, table: &SocketTable, watcher: &Watcher<'_>) {
+        let now = monotonic_ns();
+        if now.saturating_sub(self.kept_ns) < EVERY_NS {
+            return;
+        }
+        self.kept_ns = now;
+        if let Some(writer) = self.writer() {
+            writer.offer(State::new(table, watcher));
         }
     }
 
-    /// Writes it.
-    pub(super) fn keep_now(&mut self, table: &SocketTable, watcher: &mut Watcher<'_>) {
-        let Some(file) = &self.file else { return };
-        let now = monotonic_ns();
-        self.kept_ns = now;
-        let mut sockets: Vec<_> = table.pasts(now.saturating_sub(OLD_NS)).collect();
+    /// Writes it for the last time, and waits for that.
+    pub(super) fn keep_last(&mut self, table: &SocketTable, watcher: &Watcher<'_>) {
+        self.writer();
+        if let Some(writer) = self.writer.take() {
+            writer.finish(State::new(table, watcher));
+        }
+    }
+
+    fn writer(&mut self) -> Option<&Writer> {
+        let file = self.file.clone()?;
+        Some(self.writer.get_or_insert_with(|| Writer::start(file)))
+    }
+}
+
+impl State {
+    fn new(table: &SocketTable, watcher: &Watcher<'_>) -> Self {
+        let long_ago = monotonic_ns().saturating_sub(OLD_NS);
+        let mut sockets: Vec<_> = table.pasts(long_ago).collect();
         if sockets.len() > MOST {
             sockets.select_nth_unstable_by_key(MOST, |past| past.born_ns);
             sockets.truncate(MOST);
         }
-        let state = State {
+        Self {
             version: VERSION,
             boot: boot().unwrap_or_default(),
             sockets,
-            findings: watcher.standing().to_remember(),
-        };
-        match write(file, &state) {
-            Ok(()) => self.told = false,
-            Err(error) if !self.told => {
-                warn!(
-                    %error,
-                    file = %file.display(),
-                    "ages cannot be kept: they will be forgotten when socktrace starts again"
-                );
-                self.told = true;
-            }
-            Err(_) => {}
+            findings: watcher.to_remember(),
         }
+    }
+}
+
+/// The thread that writes.
+struct Writer {
+    states: SyncSender<State>,
+    thread: JoinHandle<()>,
+}
+
+impl Writer {
+    fn start(file: PathBuf) -> Self {
+        // Nothing waits in between: what is handed over is written now.
+        let (states, asked) = sync_channel(0);
+        let thread = thread::spawn(move || {
+            privileges::keep(privileges::MEMORY);
+            // It could not be written, and that has been told.
+            let mut told = false;
+            for state in asked {
+                let written = write(&file, &state);
+                if let (Err(error), false) = (&written, told) {
+                    warn!(
+                        %error,
+                        file = %file.display(),
+                        "ages cannot be kept: they will be forgotten when socktrace starts again"
+                    );
+                }
+                told = written.is_err();
+            }
+        });
+        Self { states, thread }
+    }
+
+    /// Writes it, unless another is being written; is it?
+    fn offer(&self, state: State) -> bool {
+        self.states.try_send(state).is_ok()
+    }
+
+    /// Writes this last one, after what is being written.
+    fn finish(self, state: State) {
+        let Self { states, thread } = self;
+        // A thread that has panicked has said so.
+        drop(states.send(state));
+        drop(states);
+        drop(thread.join());
     }
 }
 
@@ -143,5 +192,65 @@ fn write(file: &Path, state: &State) -> io::Result<()> {
             fs::remove_file(&beside).unwrap_or_default();
             Err(error)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Read as _, time::Duration};
+
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    use super::*;
+
+    fn state(cookie: u64) -> State {
+        let past = Past {
+            cookie,
+            born_ns: 1,
+            state: 1,
+            since_ns: 2,
+        };
+        State {
+            version: VERSION,
+            boot: boot().unwrap(),
+            sockets: vec![past],
+            findings: Vec::new(),
+        }
+    }
+
+    fn until(mut done: impl FnMut() -> bool) {
+        while !done() {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn the_last_state_is_there_when_it_is_finished() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("state.json");
+        let writer = Writer::start(file.clone());
+        until(|| writer.offer(state(1)));
+        writer.finish(state(2));
+        assert_eq!(read(&file).unwrap().sockets[0].cookie, 2);
+    }
+
+    #[test]
+    fn a_disk_that_takes_long_keeps_nobody_waiting() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("state.json");
+        // Whoever opens it waits for a reader.
+        let slow = file.with_extension("new");
+        mknodat(CWD, &slow, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let writer = Writer::start(file);
+        until(|| writer.offer(state(1)));
+        assert!(!writer.offer(state(2)));
+        let mut text = String::new();
+        File::open(&slow)
+            .unwrap()
+            .read_to_string(&mut text)
+            .unwrap();
+        let written: State = serde_json::from_str(&text).unwrap();
+        assert_eq!(written.sockets[0].cookie, 1);
+        until(|| writer.offer(state(3)));
     }
 }

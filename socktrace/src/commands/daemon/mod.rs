@@ -32,18 +32,15 @@ use self::{
 use super::{filter::Filter, live, watch::Watcher};
 use crate::{
     alert::Alerts,
-    cli::{Daemon, Live, Run},
+    cli::{Daemon, Live},
     clock::Clock,
     detect::Story,
     exporter::Exporter,
     failure::{FAILURE, Failure},
     http::{Server, UnixPlace},
     logging,
-    pipeline::Pipeline,
     probe::{AttachMode, Plan, plan::LIVES},
-    select::Select,
     settings::Configuration,
-    sink::Report,
     source::snapshot::Protocol,
 };
 
@@ -107,22 +104,7 @@ pub(super) fn daemon(args: &Daemon) -> Result<u8, Failure> {
     };
     let mut keeper = Keeper::new(watcher, configuration, alerts, front, memory);
     let sink = keeper.sink();
-    let pipeline = |clock: Clock| {
-        Ok(Pipeline::new(
-            Select::default(),
-            Report::Trace,
-            Some(sink),
-            clock,
-        ))
-    };
-    let how = live::How {
-        live: &live,
-        run: &Run::default(),
-        count: None,
-        details: false,
-        quiet: true,
-    };
-    let status = live::run(plan, pipeline, &how, Some(&mut keeper))?;
+    let status = live::watch(plan, &live, false, sink, &mut keeper)?;
     keeper.stop();
     Ok(status)
 }

@@ -1,5 +1,5 @@
 //! What is only needed to begin is given up when all has begun. Capabilities belong to threads, and
-//! each of the three keeps what it needs.
+//! each keeps what it needs.
 
 use std::{panic::resume_unwind, thread};
 
@@ -16,6 +16,9 @@ pub(super) const SNAPSHOTS: &[Capability] = &[
     Capability::CAP_DAC_READ_SEARCH,
     Capability::CAP_SYS_ADMIN,
 ];
+
+/// What must not be forgotten is in a folder that may be where only its owner may look.
+pub(super) const MEMORY: &[Capability] = &[Capability::CAP_DAC_READ_SEARCH];
 
 /// Whoever talks to others, by the network or by alerts, needs nothing. A thread begins with what the
 /// one that starts it may, so this one starts them and has given up everything first.

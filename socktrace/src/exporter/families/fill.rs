@@ -5,14 +5,11 @@ use std::{collections::BTreeMap, net::SocketAddr};
 use socktrace_common::socket::TcpState;
 
 use super::{
-    super::{
-        Owner, catalog as metric,
-        tally::{REASONS, ROLES},
-    },
+    super::{Owner, catalog as metric},
     Families, Reading, Settings,
 };
 use crate::{
-    change::{Kind, Protocol, state_word},
+    change::{Kind, Protocol, Reason, Role, state_word},
     endpoint::protocol_word,
     errno, ports,
 };
@@ -78,13 +75,13 @@ fn counted(families: &mut Families, reading: &Reading) {
     for (owner, counted) in reading.owned(&reading.counted) {
         for protocol in Protocol::ALL {
             let word = protocol_word(protocol);
-            for (role, count) in ROLES.into_iter().zip(counted.opened[protocol as usize]) {
+            for (role, count) in Role::ALL.into_iter().zip(counted.opened[protocol as usize]) {
                 if count > 0 {
                     families.value(&metric::OPENED, &[word, role.word(), owner], count);
                 }
             }
-            for (role, reasons) in ROLES.into_iter().zip(counted.ended[protocol as usize]) {
-                for (reason, count) in REASONS.into_iter().zip(reasons) {
+            for (role, reasons) in Role::ALL.into_iter().zip(counted.ended[protocol as usize]) {
+                for (reason, count) in Reason::ALL.into_iter().zip(reasons) {
                     if count > 0 {
                         let labels = [word, role.word(), reason.word(), owner];
                         families.value(&metric::ENDED, &labels, count);
@@ -117,7 +114,7 @@ fn times(families: &mut Families, reading: &Reading) {
     families.histogram(&metric::ACCEPT_QUEUE_TIME, &[], &reading.accept_queue);
     families.histogram(&metric::RECONCILE, &[], &reading.reconcile);
     for (protocol, role, histogram) in &reading.lifetimes {
-        let labels = [protocol_word(*protocol), ROLES[*role].word()];
+        let labels = [protocol_word(*protocol), Role::ALL[*role].word()];
         families.histogram(&metric::LIFETIME, &labels, histogram);
     }
     for (state, histogram) in TcpState::ALL.into_iter().zip(&reading.states) {

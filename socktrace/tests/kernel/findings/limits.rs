@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use super::*;
-use crate::programs::lacks;
 
 /// Of 64 descriptors some are open, and of a queue of 5 connections three wait.
 const FILLED: &str = r"
@@ -85,19 +84,10 @@ fn machine(found: &[Value]) {
 
 #[test]
 fn tracked_connections_are_counted_and_told_when_the_table_fills_up() {
-    if !Path::new("/proc/sys/net/netfilter/nf_conntrack_max").exists() || lacks("nft", "nftables") {
-        println!("skipped: connections are not tracked here");
+    let Some((netns, max)) = tracking(600) else {
         return;
-    }
-    let netns = Netns::new();
-    // The kernel tracks where a rule asks for it.
-    netns.sh("nft add table ip t");
-    netns.sh("nft 'add chain ip t o { type filter hook output priority 0; }'");
-    netns.sh("nft add rule ip t o ct state new counter");
-    netns.sh("echo 600 > /proc/sys/net/netfilter/nf_conntrack_udp_timeout");
+    };
     let number_of_netns = inode(&format!("/run/netns/{}", netns.name()));
-    let max = fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_max").unwrap();
-    let max: u32 = max.trim().parse().unwrap();
     let script = r"
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 for port in range(20000, 20400): s.sendto(b'x', ('127.0.0.1', port))

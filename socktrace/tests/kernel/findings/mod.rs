@@ -15,7 +15,10 @@ use std::{
 use serde_json::Value;
 use tempfile::NamedTempFile;
 
-use crate::support::{Dialogue, Netns, PRELUDE, inode, socktrace};
+use crate::{
+    programs::lacks,
+    support::{Dialogue, Netns, PRELUDE, inode, socktrace},
+};
 
 /// Windows of a second, and ages to match. Looks may take all of a CPU: on a busy machine they would
 /// else be too far apart for what lasts seconds.
@@ -134,6 +137,25 @@ const GROWING: [(&str, &str, Option<&str>); 5] = [
     ("pipe", "confirmed", None),
     ("never_connected", "suspect", None),
 ];
+
+/// A namespace whose connections are tracked, for so many seconds where they are UDP, and how many the
+/// table takes; `None` where they cannot be.
+fn tracking(seconds: u32) -> Option<(Netns, u32)> {
+    let max = fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_max");
+    let (Ok(max), false) = (max, lacks("nft", "nftables")) else {
+        println!("skipped: connections are not tracked here");
+        return None;
+    };
+    let netns = Netns::new();
+    // The kernel tracks where a rule asks for it.
+    netns.sh("nft add table ip t");
+    netns.sh("nft 'add chain ip t o { type filter hook output priority 0; }'");
+    netns.sh("nft add rule ip t o ct state new counter");
+    netns.sh(&format!(
+        "echo {seconds} > /proc/sys/net/netfilter/nf_conntrack_udp_timeout"
+    ));
+    Some((netns, max.trim().parse().unwrap()))
+}
 
 #[test]
 fn leaks_are_found_while_they_grow_and_are_over_when_they_end() {

@@ -1,9 +1,7 @@
 //! What has ended is told to be over, once: `leaks --follow` on faults that end.
 
-use std::path::Path;
-
 use super::*;
-use crate::{programs::lacks, support::Background};
+use crate::support::Background;
 
 /// Tells what begins and ends.
 struct Following {
@@ -149,19 +147,10 @@ sys.stdin.readline()
 
 #[test]
 fn connections_that_are_tracked_no_more_make_room_and_that_is_told() {
-    let limit = Path::new("/proc/sys/net/netfilter/nf_conntrack_max");
-    if !limit.exists() || lacks("nft", "nftables") {
-        println!("skipped: connections are not tracked here");
+    let Some((netns, max)) = tracking(5) else {
         return;
-    }
-    let netns = Netns::new();
-    netns.sh("nft add table ip t");
-    netns.sh("nft 'add chain ip t o { type filter hook output priority 0; }'");
-    netns.sh("nft add rule ip t o ct state new counter");
-    netns.sh("echo 5 > /proc/sys/net/netfilter/nf_conntrack_udp_timeout");
-    let max = fs::read_to_string(limit).unwrap();
-    let max: f64 = max.trim().parse().unwrap();
-    let warning = 300.0 / max;
+    };
+    let warning = 300.0 / f64::from(max);
     let thresholds = format!(
         "[detect]\nevery = \"1s\"\nshare = 1.0\n[detect.conntrack]\nwarning = {warning:.12}\n"
     );

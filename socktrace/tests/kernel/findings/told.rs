@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::*;
-use crate::{programs::lacks, support::Background};
+use crate::support::Background;
 
 /// Asks nginx again and again over one connection to each of two ports.
 const ASKING: &str = r"

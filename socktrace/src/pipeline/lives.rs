@@ -1,0 +1,49 @@
+//! Lives that are told at once, and those of which snapshots find the beginning.
+
+use std::io;
+
+use socktrace_common::{event::LifeEvent, socket::SocketInfo};
+
+use super::{Pipeline, acts};
+use crate::{process::Ask, source::Item, unfold::Life};
+
+impl Pipeline {
+    /// Takes in what the kernel side has kept so far of a socket that a snapshot has found at
+    /// `place`. The rest of its life is told when that is over.
+    pub fn preview(&mut self, life: LifeEvent, place: &SocketInfo) -> io::Result<()> {
+        // It is told in full later; what is wrong with it is told then.
+        let Ok(mut life) = Life::new(life) else {
+            return Ok(());
+        };
+        life.place(place);
+        self.previewed.insert(life.id(), life.len());
+        self.lived(&life, 0)
+    }
+
+    pub(super) fn life_came(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Ok(life) = Life::decode(bytes) else {
+            return self.made_no_sense(bytes);
+        };
+        self.keep(&Item::Record(bytes))?;
+        let header = life.header();
+        self.sequence.see(header.cpu, header.seq, header.mono_ns);
+        self.last_ns = self.last_ns.max(header.mono_ns);
+        let known = self.previewed.remove(&life.id()).unwrap_or(0);
+        self.lived(&life, known)
+    }
+
+    /// Takes in all steps of a life but the first so many.
+    fn lived(&mut self, life: &Life, known: usize) -> io::Result<()> {
+        self.table.keeps_exited = true;
+        for event in life.events(known).flatten() {
+            let header = event.header();
+            if self.ask != Ask::Nothing && acts(&event) && !self.table.knows(header.tgid) {
+                self.look_up(header.tgid)?;
+            }
+            let mut changes = std::mem::take(&mut self.changes);
+            self.table.apply(&event, &mut changes);
+            self.show_all(changes)?;
+        }
+        Ok(())
+    }
+}
