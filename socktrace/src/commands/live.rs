@@ -48,8 +48,8 @@ pub(super) struct How<'a> {
     pub(super) run: &'a Run,
     /// No more rows than this.
     pub(super) count: Option<u64>,
-    /// Ask `/proc` about processes.
-    pub(super) details: bool,
+    /// What to ask `/proc` about processes.
+    pub(super) ask: Ask,
     /// No summary, and no word at the beginning.
     pub(super) quiet: bool,
 }
@@ -65,7 +65,7 @@ pub(super) fn run(
         live,
         run,
         count,
-        details,
+        ask,
         quiet,
     } = *how;
     let environment = Environment::here();
@@ -90,7 +90,7 @@ pub(super) fn run(
         let mut ring = Ring::new(probes.take_ring()?)?;
         let mut pipeline = pipeline(Clock::now())?;
         pipeline.most = count.unwrap_or(u64::MAX);
-        pipeline.ask = if details { Ask::Details } else { Ask::Names };
+        pipeline.ask = ask;
         let log = live
             .kernel_log
             .then(|| kernel_log(&mut probes))
@@ -144,7 +144,7 @@ pub(super) fn run(
 pub(super) fn watch(
     plan: Plan,
     live: &Live,
-    details: bool,
+    ask: Ask,
     ears: Box<dyn Sink>,
     look: &mut (dyn Look + '_),
 ) -> Result<u8, Failure> {
@@ -160,7 +160,7 @@ pub(super) fn watch(
         live,
         run: &Run::default(),
         count: None,
-        details,
+        ask,
         quiet: true,
     };
     run(plan, pipeline, &how, Some(look))

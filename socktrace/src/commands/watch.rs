@@ -23,7 +23,7 @@ use crate::{
     failure::Failure,
     ports,
     probe::{AttachError, AttachMode, Plan, Probes, Stacks},
-    process::{Process, is_leaderless, read_comm},
+    process::{Ask, Process, is_leaderless, read_comm},
     settings::Configuration,
     sink::Sink,
     source::{machine::Machine, snapshot::Protocol},
@@ -99,7 +99,7 @@ pub(super) fn watch_for(
         stacks_of: args.pids.clone(),
         ..Plan::everything(&FOLLOWED, live.ring_size * 1024)
     };
-    live::watch(plan, &live, true, ears, &mut watcher)?;
+    live::watch(plan, &live, Ask::Details, ears, &mut watcher)?;
     Ok(Watched {
         standing: watcher.standing,
         world: watcher.world,

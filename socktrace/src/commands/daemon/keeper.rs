@@ -249,6 +249,14 @@ impl Look for Keeper {
             Question::List(listing) => snapshots.list(listing),
             Question::Hooks(reply) => drop(reply.send(hooks::hooks(probes))),
             Question::Known(identities, reply) => {
+                for &id in &identities {
+                    if !pipeline.table().contains(id)
+                        && let Some(life) = probes.life(id)
+                        && let Err(error) = pipeline.preview(life, None)
+                    {
+                        error!(%error, "what is known of a young socket is not told");
+                    }
+                }
                 let (now, table) = (monotonic_ns(), pipeline.table());
                 let known = identities.into_iter();
                 let known = known.map(|id| Some(Told::of(&table.get(id)?, now)));

@@ -40,6 +40,7 @@ use crate::{
     http::{Server, UnixPlace},
     logging,
     probe::{AttachMode, Plan, plan::LIVES},
+    process::Ask,
     settings::Configuration,
     source::snapshot::Protocol,
 };
@@ -104,7 +105,7 @@ pub(super) fn daemon(args: &Daemon) -> Result<u8, Failure> {
     };
     let mut keeper = Keeper::new(watcher, configuration, alerts, front, memory);
     let sink = keeper.sink();
-    let status = live::watch(plan, &live, false, sink, &mut keeper)?;
+    let status = live::watch(plan, &live, Ask::Families, sink, &mut keeper)?;
     keeper.stop();
     Ok(status)
 }
