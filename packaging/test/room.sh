@@ -1,6 +1,6 @@
 # What the daemon of full-disk.sh has made of it.
 
-soon 70 'a full disk is told of' logged 'ages cannot be kept' socktrace-full
+soon 120 'a full disk is told of' logged 'ages cannot be kept' socktrace-full
 holds 'it answers all the same' bash -c \
     'curl -sS --fail http://127.0.0.1:10138/metrics | grep -c ^socktrace_'
 equal 'no half of a file is left' filler ls "$full"

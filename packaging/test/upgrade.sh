@@ -17,7 +17,7 @@ echo '# A person wrote this.' >>/etc/default/socktrace
 before=$(main_pid)
 holds 'a newer version is installed' dpkg --force-confdef --force-confold --install "$(newer 9.1)"
 equal 'it is this version' 9.1 dpkg-query --showformat '${Version}' --show socktrace
-soon 10 'the daemon is the new one' restarted "$before"
+soon 60 'the daemon is the new one' restarted "$before"
 holds 'what a person changed is kept' grep 'A person wrote this' /etc/default/socktrace
 holds 'with the new one beside it' grep 'New in 9.1' /etc/default/socktrace.dpkg-dist
 holds 'what nobody changed is new' grep 'New in 9.1' /etc/socktrace/socktrace.toml

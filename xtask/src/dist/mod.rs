@@ -37,8 +37,22 @@ pub(crate) fn dist() -> Result<()> {
         .arg("--output")
         .arg(&out)
         .env("SOURCE_DATE_EPOCH", time()?))?;
+    check(&deb)?;
     eprintln!("{} and the .rpm beside it are made", deb.display());
     Ok(())
+}
+
+/// By Debian's own rules, where its tool for that is installed. Exceptions are in
+/// packaging/deb/lintian-overrides.
+fn check(deb: &Path) -> Result<()> {
+    if find("lintian").is_none() {
+        eprintln!("not checked: lintian is missing (Debian's package of that name)");
+        return Ok(());
+    }
+    let mut lintian = Command::new("lintian");
+    // Nothing of it depends on who runs it.
+    lintian.args(["--allow-root", "--no-cfg", "--pedantic", "--display-info"]);
+    run(lintian.arg("--fail-on=error,warning,info").arg(deb))
 }
 
 /// The package for Debian with this program, in `out`. What is put together for it goes to

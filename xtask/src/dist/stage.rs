@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use super::third_party;
 use crate::util::{output, run, workspace};
 
-/// Whom a shell's own folder belongs to, and what a file in it is called.
+/// For each shell, the name that it wants in its folder.
 const COMPLETIONS: [(&str, &str); 3] = [
     ("bash", "socktrace.bash"),
     ("zsh", "_socktrace"),
@@ -21,7 +21,7 @@ pub(super) fn stage(program: &Path, folder: &Path, time: &str) -> Result<()> {
     fs::create_dir_all(&man)?;
     // Both packages have the same bytes.
     run(Command::new("strip")
-        .arg("-o")
+        .args(["--remove-section=.comment", "--remove-section=.note", "-o"])
         .arg(folder.join("socktrace"))
         .arg(program))
     .context("strip is in Debian's package binutils")?;

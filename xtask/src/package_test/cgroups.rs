@@ -33,10 +33,11 @@ impl Cgroups {
                     .iter()
                     .any(|it| part.as_os_str() == *it)
             });
-            if is_nspawns && let Ok(mut rmdir) = as_root("rmdir") {
-                if let Err(error) = rmdir.arg(group).status() {
-                    eprintln!("{} stays: {error}", group.display());
-                }
+            if is_nspawns
+                && let Ok(mut rmdir) = as_root("rmdir")
+                && let Err(error) = rmdir.arg(group).status()
+            {
+                eprintln!("{} stays: {error}", group.display());
             }
         }
     }

@@ -1,7 +1,7 @@
 //! A container with systemd as its first process, on the machine's own kernel. It ends with the job,
 //! and nothing that was done in it stays.
 
-use std::path::Path;
+use std::{path::Path, process::Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -19,7 +19,8 @@ pub(super) fn job(root: &Path, deb: &Path) -> Result<()> {
         .with_context(|| format!("{}", deb.display()))?;
     let before = Cgroups::now();
     let mut nspawn = as_root("timeout")?;
-    nspawn.args(["--kill-after=10", LIMIT]);
+    // In the foreground, so that Ctrl-C ends the container, too.
+    nspawn.args(["--foreground", "--kill-after=10", LIMIT]);
     nspawn.args([
         "env",
         "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1",
@@ -52,7 +53,7 @@ pub(super) fn job(root: &Path, deb: &Path) -> Result<()> {
         "systemd.mask=console-getty.service",
         "systemd.mask=getty.target",
     ]);
-    let status = nspawn.stdin(std::process::Stdio::null()).status();
+    let status = nspawn.stdin(Stdio::null()).status();
     before.remove_new();
     let status = status.context("cannot start systemd-nspawn")?;
     match status.code() {
