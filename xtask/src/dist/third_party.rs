@@ -140,3 +140,53 @@ fn of(manifest: &Path) -> Result<Vec<String>> {
     }
     Ok(texts)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "it is all tests")]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn package(name: &str, source: Option<&str>) -> Value {
+        json!({"id": name, "name": name, "version": "1.0.0", "license": null,
+            "manifest_path": "/nowhere/Cargo.toml", "source": source})
+    }
+
+    fn node(name: &str, needs: &[(&str, Option<&str>)]) -> Value {
+        let needs: Vec<_> = needs
+            .iter()
+            .map(|(pkg, kind)| json!({"pkg": pkg, "dep_kinds": [{"kind": kind}]}))
+            .collect();
+        json!({"id": name, "deps": needs})
+    }
+
+    #[test]
+    fn what_is_only_for_builds_and_tests_is_not_linked_in() {
+        let registry = Some("registry");
+        let metadata = json!({
+            "packages": [package("xtask", None), package("socktrace", None), package("near", registry),
+                package("far", registry), package("cc", registry), package("insta", registry)],
+            "resolve": {"nodes": [
+                node("xtask", &[("insta", None)]),
+                node("socktrace", &[("near", None), ("insta", Some("dev"))]),
+                node("near", &[("far", None), ("cc", Some("build"))]),
+                node("far", &[]), node("cc", &[]), node("insta", &[]),
+            ]},
+        });
+        let metadata: Metadata = serde_json::from_value(metadata).unwrap();
+        let linked: Vec<_> = linked(&metadata).unwrap().into_iter().collect();
+        assert_eq!(linked, ["far", "near", "socktrace"]);
+    }
+
+    #[test]
+    fn every_text_in_a_crates_folder_is_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        for (file, text) in [("LICENSE-MIT", "a\r\nb"), ("Copying", "c"), ("README", "d")] {
+            fs::write(folder.path().join(file), text).unwrap();
+        }
+        let mut texts = of(&folder.path().join("Cargo.toml")).unwrap();
+        texts.sort();
+        assert_eq!(texts, ["a\nb", "c"]);
+    }
+}
