@@ -23,12 +23,13 @@ mod bench;
 mod bpf;
 mod dist;
 mod docs;
+mod package_test;
 mod run;
 mod test;
 
 mod ci;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -77,6 +78,18 @@ enum Command {
     Install,
     /// Make the packages (.deb and .rpm)
     Dist,
+    /// Install the package for Debian in a container, use it, upgrade and remove it; as root
+    PackageTest {
+        /// This package; without one it is made, of a debug build
+        #[arg(long)]
+        deb: Option<PathBuf>,
+        /// Where the container's Debian is, or is made; without it in target/package-test
+        #[arg(long)]
+        root: Option<PathBuf>,
+        /// Install what it needs first
+        #[arg(long)]
+        install: bool,
+    },
     /// Write the pages of docs/ that come from the code
     Docs,
     /// Measure, in one run, ourselves and what others take
@@ -116,6 +129,9 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Ci { install } => ci::ci(install),
         Command::Bpf { check, install } => bpf::bpf(check, install),
         Command::Dist => dist::dist(),
+        Command::PackageTest { deb, root, install } => {
+            package_test::package_test(deb, root, install)
+        }
         Command::Docs => docs::docs(),
         Command::Install => install::everything(),
         Command::Bench { what } => bench::bench(&what),
