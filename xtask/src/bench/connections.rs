@@ -216,7 +216,7 @@ fn run_beside(plan: &Plan<'_>, space: &Space, subject: Subject, counted: bool) -
             programs: programs::Runs::default(),
         });
     };
-    let mut tool = Tool::start(subject.name(), &command, &space.folder)?;
+    let mut tool = Tool::start(subject.name(), &command, &space.folder, subject.says())?;
     let statistics = counted.then(programs::Statistics::on).transpose()?;
     let (before, runs) = (tool.cpu_ns()?, programs::Runs::now(counted)?);
     let driven = workload.run()?;

@@ -55,6 +55,11 @@ impl Subject {
         }
     }
 
+    /// What it says when everything is attached.
+    pub(crate) fn says(self) -> Option<&'static str> {
+        matches!(self, Self::Daemon | Self::Life | Self::Trace).then_some("following sockets")
+    }
+
     /// The program that it needs and this machine lacks.
     pub(crate) fn missing(self) -> Option<&'static str> {
         let program = match self {
