@@ -35,6 +35,13 @@ pub const STACKS_OF_PIDS: u32 = 1024;
 /// [`Config::flags`]: what happens to a young TCP socket is kept and told at once, when it ends or
 /// is no more young ([`LifeEvent`](crate::event::LifeEvent)).
 pub const FOLD_LIVES: u32 = 2048;
+/// [`Config::flags`]: `bpf_rdonly_cast()` is there (6.2), and the object calls it where it called
+/// [`CAST`].
+pub const HAVE_CAST: u32 = 4096;
+
+/// Number of a helper that no kernel has. Calls of it stand for `bpf_rdonly_cast()`, which has no number:
+/// user space puts its BTF identity there before it loads the object.
+pub const CAST: i32 = 0x736b_6301;
 
 /// Words of 64 ports for one side in the map `PORTS`: 65,536 bits. Local ports come first, remote
 /// ports follow.
@@ -174,5 +181,12 @@ wire! {
         /// The stack pointer in `struct pt_regs`, where a call leaves its return address on the
         /// stack; absent on other architectures.
         pub regs_stack: u32,
+        /// BTF identities of types that pointers are cast to.
+        pub type_file: u32,
+        pub type_socket: u32,
+        /// One that begins with a pointer.
+        pub type_list_head: u32,
+        /// Keeps the size a multiple of 8.
+        pub pad: u32,
     }
 }

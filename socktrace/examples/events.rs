@@ -161,10 +161,11 @@ impl Records {
         let mut events = 0;
         if self.folded {
             for life in &mut lives {
-                for step in &mut life.steps[..] {
-                    self.now += 100;
-                    step.mono_ns = self.now;
+                life.began_ns = self.now;
+                for (at, step) in (0..).zip(&mut life.steps[..]) {
+                    step.after_ns = at * 100;
                 }
+                self.now += 1_000;
                 life.header.mono_ns = self.now;
                 events += life.count;
                 self.push(life.as_mut_bytes());
@@ -177,7 +178,7 @@ impl Records {
                     continue;
                 }
                 self.now += 100;
-                life.steps[at].mono_ns = self.now;
+                life.began_ns = self.now;
                 let Ok(told) = Life::new(*life) else { continue };
                 let Some(Ok(event)) = told.events(at).next() else {
                     continue;
@@ -246,7 +247,7 @@ fn life(
     number: u64,
     id: u64,
     [lport, rport]: [u16; 2],
-    steps: &[(EventKind, i32, [TcpState; 2])],
+    steps: &[(EventKind, i16, [TcpState; 2])],
 ) -> LifeEvent {
     let mut life = LifeEvent::new_zeroed();
     life.header.kind = EventKind::Life as u16;
@@ -267,18 +268,15 @@ fn life(
     let fd = i32::try_from(3 + id % 1_000_000).unwrap_or_default();
     for (step, &(kind, value, [old, new])) in life.steps.iter_mut().zip(steps) {
         *step = Step {
-            mono_ns: 0,
+            after_ns: 0,
             tgid,
             fd: if kind == EventKind::State { -1 } else { fd },
             value,
             kind: kind as u8,
-            old: if kind == EventKind::Close {
-                ClosedBy::Close as u8
-            } else {
-                old as u8
+            states: match kind {
+                EventKind::Close => ClosedBy::Close as u8,
+                _ => old as u8 | (new as u8) << 4,
             },
-            new: new as u8,
-            flags: 0,
         };
     }
     life

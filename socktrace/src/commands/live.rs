@@ -33,7 +33,10 @@ use crate::{
     process::Ask,
     select::Select,
     sink::{Report, Sink},
-    source::{Item, ringbuf::Ring},
+    source::{
+        Item,
+        ringbuf::{Ring, SELDOM, SOON},
+    },
 };
 
 /// After a command has ended its sockets have so long to end, too.
@@ -87,7 +90,8 @@ pub(super) fn run(
         if let Some(look) = look.as_deref_mut() {
             look.attached(&mut probes)?;
         }
-        let mut ring = Ring::new(probes.take_ring()?)?;
+        let every = if plan.lives > 0 { SELDOM } else { SOON };
+        let mut ring = Ring::new(probes.take_ring()?, every)?;
         let mut pipeline = pipeline(Clock::now())?;
         pipeline.most = count.unwrap_or(u64::MAX);
         pipeline.ask = ask;
@@ -108,6 +112,7 @@ pub(super) fn run(
         if let Some(look) = look.as_deref_mut() {
             look.ready(&probes, &mut pipeline)?;
         }
+        give_back();
         let mut status = 0;
         let run = Listening {
             log,
@@ -164,6 +169,15 @@ pub(super) fn watch(
         quiet: true,
     };
     run(plan, pipeline, &how, Some(look))
+}
+
+/// Reading the kernel's types takes tens of megabytes once; the allocator would keep them.
+fn give_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim(3) takes no pointer and may be called at any time, by any thread.
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 /// What the loop looks after.

@@ -11,6 +11,7 @@ use socktrace_common::config::{Config, HAVE_COOKIE, HAVE_RELEASE};
 use zerocopy::IntoBytes as _;
 
 use super::{
+    casts,
     catalog::{Attach, CATALOG, Hook, Need},
     environment::pid_namespace,
     hook_error::HookError,
@@ -123,7 +124,7 @@ impl Probes {
             .map_max_entries("EVENTS", plan.ring_bytes)
             .map_max_entries("STACKS", plan.stacks.max(1))
             .map_max_entries("LIVES", plan.lives.max(1))
-            .load(OBJECT)?;
+            .load(&casts::fitted(OBJECT, types.cast))?;
         plan.fill_maps(&mut ebpf)?;
         let mut probes = Self {
             ebpf,

@@ -2,6 +2,7 @@
 //! detaches everything; nothing is pinned.
 
 pub mod attach;
+mod casts;
 pub mod catalog;
 pub mod check;
 pub mod counters;

@@ -7,7 +7,7 @@ use std::fs;
 
 use btfparse::{Error, ErrorKind, Offset, Readable, TypeInformation, TypeVariant};
 use hashbrown::HashMap;
-use socktrace_common::config::{ABSENT, HAVE_COOKIE, HAVE_PT_REGS, Offsets, URING_CQE};
+use socktrace_common::config::{ABSENT, HAVE_CAST, HAVE_COOKIE, HAVE_PT_REGS, Offsets, URING_CQE};
 
 /// Types and layouts of the running kernel.
 pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -30,6 +30,8 @@ pub struct KernelTypes {
     pub offsets: Offsets,
     /// `HAVE_*` and `URING_CQE` of [`socktrace_common::config`].
     pub helpers: u32,
+    /// BTF identity of the kernel function `bpf_rdonly_cast()`.
+    pub cast: Option<u32>,
     /// A bound port may be shared by `connect()` again when its last explicit owner is gone, not
     /// only when the last of all is (6.18, d57f4b874946, and where that was taken over).
     pub buckets_recover: bool,
@@ -64,6 +66,7 @@ pub fn read() -> Result<KernelTypes, OffsetsError> {
     Ok(KernelTypes {
         offsets: layout.offsets()?,
         helpers: layout.helpers(),
+        cast: layout.cast(),
         buckets_recover: layout.find("inet_bind2_bucket", "fastreuse").is_some(),
     })
 }
@@ -112,10 +115,20 @@ impl<'a> Layout<'a> {
         if self.types.id_of("bpf_task_pt_regs").is_some() {
             helpers |= HAVE_PT_REGS;
         }
+        if self.cast().is_some() {
+            helpers |= HAVE_CAST;
+        }
         if self.arguments("btf_trace_io_uring_complete") == Some(3) {
             helpers |= URING_CQE;
         }
         helpers
+    }
+
+    /// 6.2, a35b9af4ec2c; and the types that are cast to.
+    fn cast(&self) -> Option<u32> {
+        let types = ["file", "socket", "list_head"];
+        let all = types.iter().all(|name| self.structs.contains_key(*name));
+        self.types.id_of("bpf_rdonly_cast").filter(|_| all)
     }
 
     /// How many arguments a tracepoint hands over: its function has one more, its own.
@@ -221,7 +234,15 @@ impl<'a> Layout<'a> {
             bucket_reuse: self.or_absent("inet_bind_bucket", "fastreuse"),
             bucket_reuse_port: self.or_absent("inet_bind_bucket", "fastreuseport"),
             regs_stack: STACK_POINTER.map_or(ABSENT, |it| self.or_absent("pt_regs", it)),
+            type_file: self.type_id("file"),
+            type_socket: self.type_id("socket"),
+            type_list_head: self.type_id("list_head"),
+            pad: 0,
         })
+    }
+
+    fn type_id(&self, name: &str) -> u32 {
+        self.structs.get(name).copied().unwrap_or(ABSENT)
     }
 
     fn get(&self, kind: &str, path: &'static str) -> Result<u32, OffsetsError> {

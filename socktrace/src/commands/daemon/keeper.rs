@@ -217,7 +217,6 @@ impl Look for Keeper {
             let site = Arc::clone(&self.site);
             self.running = Some(privileges::without(|| server.start(site))?);
         }
-        give_back();
         self.site.is_ready();
         let mut hangup = signal(SignalKind::hangup())?;
         let site = Arc::clone(&self.site);
@@ -280,15 +279,6 @@ impl Look for Keeper {
 
     fn over(&mut self, pipeline: &Pipeline) {
         self.memory.keep_last(pipeline.table(), &self.watcher);
-    }
-}
-
-/// Reading the kernel's types takes tens of megabytes once; the allocator would keep them.
-fn give_back() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: malloc_trim(3) takes no pointer and may be called at any time, by any thread.
-    unsafe {
-        libc::malloc_trim(0);
     }
 }
 

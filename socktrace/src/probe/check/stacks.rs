@@ -56,6 +56,7 @@ mod tests {
                 ..Offsets::new_zeroed()
             },
             helpers,
+            cast: None,
             buckets_recover: false,
         }
     }
