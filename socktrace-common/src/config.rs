@@ -39,6 +39,9 @@ pub const FOLD_LIVES: u32 = 2048;
 /// [`CAST`].
 pub const HAVE_CAST: u32 = 4096;
 
+/// [`Config::flags`]: nothing tells of `socket()`, so the life of a client begins with its `connect()`.
+pub const LIVES_FROM_CONNECT: u32 = 8192;
+
 /// Number of a helper that no kernel has. Calls of it stand for `bpf_rdonly_cast()`, which has no number:
 /// user space puts its BTF identity there before it loads the object.
 pub const CAST: i32 = 0x736b_6301;

@@ -7,8 +7,8 @@ use std::mem::offset_of;
 use socktrace_common::{
     config::{
         Config, FILTER_LOCAL_PORTS, FILTER_PIDS, FILTER_REMOTE_PORTS, FOLD_LIVES, HAVE_CAST,
-        HAVE_COOKIE, HAVE_PT_REGS, HAVE_RELEASE, KEEP_STACKS, ONLY_IPV4, ONLY_IPV6, Offsets,
-        STACKS_OF_PIDS, URING_CQE,
+        HAVE_COOKIE, HAVE_PT_REGS, HAVE_RELEASE, KEEP_STACKS, LIVES_FROM_CONNECT, ONLY_IPV4,
+        ONLY_IPV6, Offsets, STACKS_OF_PIDS, URING_CQE,
     },
     counters::{Outcome, SLOTS, outcome_slot, seen_slot},
     event::{
@@ -447,6 +447,7 @@ fn every_flag_has_a_bit_of_its_own() {
         STACKS_OF_PIDS,
         FOLD_LIVES,
         HAVE_CAST,
+        LIVES_FROM_CONNECT,
     ];
     assert!(flags.iter().all(|flag| flag.is_power_of_two()));
     let all = flags.iter().fold(0, |all, flag| all | flag);

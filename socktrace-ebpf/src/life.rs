@@ -14,7 +14,7 @@ use aya_ebpf::{
     helpers::{bpf_ktime_get_ns, generated::bpf_probe_read_kernel},
 };
 use socktrace_common::{
-    config::FOLD_LIVES,
+    config::{FOLD_LIVES, LIVES_FROM_CONNECT},
     event::{ClosedBy, EventKind, Header, LifeEvent, STEPS, Step},
     socket::{SYNTHETIC_ID, SocketInfo},
 };
@@ -35,6 +35,7 @@ const TOLD: u64 = 1 << 32;
 #[derive(Clone, Copy)]
 pub(crate) enum Born {
     BySocket = 0,
+    /// By a state change: a child of a listener, or a client of whose `socket()` nobody tells.
     ByHandshake = 1,
 }
 
@@ -42,6 +43,12 @@ pub(crate) enum Born {
 #[inline(always)]
 pub(crate) fn folding() -> bool {
     config!(flags) & FOLD_LIVES != 0
+}
+
+/// Does the life of a client begin with its `connect()`?
+#[inline(always)]
+pub(crate) fn from_connect() -> bool {
+    config!(flags) & LIVES_FROM_CONNECT != 0
 }
 
 /// What a step says besides its time.

@@ -282,7 +282,7 @@ mod tests {
             Err(DecodeError::UnknownKind(EventKind::Fork as u16))
         );
         life = client();
-        life.steps[1].states = 15 << 4;
+        life.steps[1].states = TcpState::Close as u8 | 15 << 4;
         assert_eq!(Life::new(life), Err(DecodeError::UnknownState(15)));
         let bytes = client();
         let bytes = &bytes.as_bytes()[..200];

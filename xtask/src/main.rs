@@ -103,6 +103,9 @@ enum Command {
         connections: usize,
         close_wait: usize,
     },
+    /// The calls that `bench` measures
+    #[command(hide = true)]
+    Spin,
     /// The connections that `bench` measures
     #[command(hide = true)]
     Drive {
@@ -139,6 +142,7 @@ fn dispatch(command: Command) -> Result<()> {
             connections,
             close_wait,
         } => bench::hold(connections, close_wait),
+        Command::Spin => bench::spin(),
         Command::Drive { connections, close } => bench::drive(connections, close),
     }
 }

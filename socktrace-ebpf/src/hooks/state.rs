@@ -157,7 +157,8 @@ unsafe fn folded<M: SockMemory>(
             return life::begin(Born::ByHandshake, id, describe, step);
         }
         let Some(life) = life::of(id) else {
-            return false;
+            let begins = new == SYN_SENT && life::from_connect();
+            return begins && life::begin(Born::ByHandshake, id, describe, step);
         };
         if old == SYN_SENT {
             // Now it has a port, and addresses.

@@ -13,6 +13,7 @@ use tokio::{
 use super::{
     child::Child,
     finish,
+    kernel_log::{StderrLog, kernel_log},
     look::Look,
     question::Question,
     snapshots::{Snapshots, Step, Taken},
@@ -21,7 +22,7 @@ use super::{
 use crate::{
     cli::{Live, Run},
     clock::Clock,
-    failure::{FAILURE, Failure, INTERRUPTED},
+    failure::{Failure, INTERRUPTED},
     pipeline::Pipeline,
     probe::{
         Plan, Probes,
@@ -378,25 +379,4 @@ fn warn(probes: &Probes, plan: &Plan, environment: &Environment) {
     for message in losses::messages(&probes.hooks, environment) {
         eprintln!("socktrace: {message}");
     }
-}
-
-/// Where the kernel side's log goes.
-fn kernel_log(probes: &mut Probes) -> Result<EbpfLogger<&'static StderrLog>, Failure> {
-    EbpfLogger::init_with_logger(probes.object(), &StderrLog)
-        .map_err(|error| Failure::new(FAILURE, format!("the kernel side cannot log: {error}")))
-}
-
-struct StderrLog;
-
-impl log::Log for StderrLog {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
-    }
-
-    #[allow(clippy::print_stderr, reason = "that is where it belongs")]
-    fn log(&self, record: &log::Record<'_>) {
-        eprintln!("socktrace: kernel side: {}", record.args());
-    }
-
-    fn flush(&self) {}
 }

@@ -22,7 +22,7 @@ use crate::{
     endpoint::Endpoint,
     failure::Failure,
     ports,
-    probe::{AttachError, AttachMode, Plan, Probes, Stacks},
+    probe::{AttachError, AttachMode, Plan, Probes, Stacks, plan::Hooks},
     process::{Ask, Process, is_leaderless, read_comm},
     settings::Configuration,
     sink::Sink,
@@ -91,6 +91,7 @@ pub(super) fn watch_for(
         ring_size: 8192,
         reconcile: every,
         max_sockets: MOST_SOCKETS,
+        hooks: Hooks::Full,
         attach: AttachMode::Auto,
         kernel_log: false,
     };

@@ -16,7 +16,7 @@ use super::{
     environment::pid_namespace,
     hook_error::HookError,
     offsets::{self, KernelTypes, OffsetsError},
-    plan::{AttachMode, Plan},
+    plan::{AttachMode, Hooks, Plan},
 };
 
 /// The kernel side, as `cargo xtask bpf` compiled it.
@@ -134,6 +134,9 @@ impl Probes {
             recursion: 0,
         };
         for hook in CATALOG {
+            if plan.hooks == Hooks::Lean && hook.is_of_calls() {
+                continue;
+            }
             if hook.is_wanted(plan.kinds, plan.protocols) {
                 probes.attach_hook(hook, plan.mode, &btf)?;
             }

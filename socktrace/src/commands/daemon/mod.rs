@@ -89,11 +89,13 @@ pub(super) fn daemon(args: &Daemon) -> Result<u8, Failure> {
     let memory = Memory::open(args.state_directory.as_deref());
     let mut plan = Plan::everything(&FOLLOWED, configuration.daemon.ring_size * 1024);
     plan.lives = LIVES;
+    plan.hooks = args.hooks;
     let live = Live {
         duration: None,
         ring_size: configuration.daemon.ring_size,
         reconcile: every,
         max_sockets: configuration.daemon.max_sockets,
+        hooks: args.hooks,
         attach: AttachMode::Auto,
         kernel_log: false,
     };
