@@ -14,6 +14,7 @@ mod compiler;
 mod linker;
 mod toolchain;
 
+mod packages;
 mod record;
 mod sources;
 
@@ -21,9 +22,12 @@ mod install;
 
 mod bench;
 mod bpf;
+mod dependencies;
 mod dist;
 mod docs;
+mod fuzz;
 mod run;
+mod sbom;
 mod test;
 
 mod ci;
@@ -79,6 +83,16 @@ enum Command {
     Dist,
     /// Write the pages of docs/ that come from the code
     Docs,
+    /// Give hostile bytes to what reads bytes of others, with cargo-fuzz
+    Fuzz {
+        /// How long, for each target
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+        /// Only this one
+        target: Option<String>,
+    },
+    /// Write what the program is made of, as CycloneDX
+    Sbom,
     /// Measure, in one run, ourselves and what others take
     Bench {
         #[command(subcommand)]
@@ -117,7 +131,9 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Bpf { check, install } => bpf::bpf(check, install),
         Command::Dist => dist::dist(),
         Command::Docs => docs::docs(),
+        Command::Fuzz { seconds, target } => fuzz::fuzz(seconds, target.as_deref()),
         Command::Install => install::everything(),
+        Command::Sbom => sbom::sbom(),
         Command::Bench { what } => bench::bench(&what),
         Command::Hold {
             connections,
