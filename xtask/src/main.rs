@@ -91,7 +91,7 @@ enum Command {
         /// Only this one
         target: Option<String>,
     },
-    /// Write what the program is made of, as CycloneDX
+    /// Write what the program is made of, as `CycloneDX`
     Sbom,
     /// Measure, in one run, ourselves and what others take
     Bench {

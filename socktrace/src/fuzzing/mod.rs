@@ -29,8 +29,11 @@ use crate::{
     source::snapshot::{Protocols, Query, class::Class, diag},
 };
 
+/// Takes what may be anything.
+pub type Target = fn(&[u8]);
+
 /// Every target by its name.
-pub const TARGETS: [(&str, fn(&[u8])); 9] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("records", records),
     ("recording", recording),
     ("netlink", netlink),

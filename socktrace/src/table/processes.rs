@@ -14,9 +14,12 @@ pub(super) struct Processes {
     /// Those that have run another program since they were described.
     changed: HashSet<u32>,
     /// Those that have exited not long ago, with the time, the last at the end; and their order.
-    gone: HashMap<u32, SmallVec<[(u64, Arc<Process>); 1]>>,
+    gone: HashMap<u32, Exits>,
     exits: VecDeque<(u64, u32)>,
 }
+
+/// Those that had a number, and when they exited.
+type Exits = SmallVec<[(u64, Arc<Process>); 1]>;
 
 /// Longer than the kernel side keeps to itself what a process has done.
 const REMEMBERED_NS: u64 = 3_000_000_000;

@@ -186,7 +186,7 @@ fn step(event: &Event) -> Option<(u64, Step)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn undisturbed_the_table_says_what_is_true(deeds in deeds()) {

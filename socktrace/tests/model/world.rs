@@ -214,7 +214,9 @@ impl World {
 
     fn hold(&mut self, pid: u32, id: u64) -> i32 {
         let process = self.processes.get_mut(&pid).unwrap();
-        let fd = (3..).find(|fd| !process.fds.contains_key(fd)).unwrap();
+        let fd = (3..i32::MAX)
+            .find(|fd| !process.fds.contains_key(fd))
+            .unwrap();
         process.fds.insert(fd, id);
         let truth = self.sockets.get_mut(&id).unwrap();
         truth.holders.insert((pid, fd));

@@ -16,7 +16,7 @@ pub(super) struct Section {
 }
 
 /// Clocks have an end, and times are added to what they show.
-const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+const LONGEST: Duration = Duration::from_hours(366 * 24);
 
 impl Section {
     /// None: no limit.
