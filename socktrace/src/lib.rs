@@ -57,3 +57,7 @@ pub mod logging;
 pub mod http;
 
 pub mod commands;
+
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;

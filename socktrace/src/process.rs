@@ -179,7 +179,7 @@ pub fn read_comm(pid: u32) -> Option<Comm> {
 
 impl Details {
     /// From the text of `/proc/PID/cgroup`: lines of `hierarchy:controllers:path`.
-    fn from_cgroup_file(text: &str) -> Self {
+    pub(crate) fn from_cgroup_file(text: &str) -> Self {
         let paths = || text.lines().filter_map(|line| line.splitn(3, ':').nth(2));
         let unified = text.lines().find_map(|line| line.strip_prefix("0::"));
         let cgroup = unified

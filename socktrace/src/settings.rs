@@ -56,10 +56,15 @@ impl Configuration {
             Failure::new(CONFIGURATION, format!("{}: {error}", path.display()))
         };
         let text = fs::read_to_string(path).map_err(|error| wrong(&error))?;
-        toml::from_str(&text).map_err(|error: toml::de::Error| {
+        Self::parse(&text).map_err(|error| wrong(&error))
+    }
+
+    /// Reads what is in a file; what is wrong with it, for people.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        toml::from_str(text).map_err(|error: toml::de::Error| {
             let suggestion = suggestion::of(error.message()).unwrap_or_default();
             let said = error.to_string();
-            wrong(&format_args!("{}{suggestion}", said.trim_end()))
+            format!("{}{suggestion}", said.trim_end())
         })
     }
 }

@@ -14,6 +14,7 @@ mod compiler;
 mod linker;
 mod toolchain;
 
+mod packages;
 mod record;
 mod sources;
 
@@ -21,10 +22,13 @@ mod install;
 
 mod bench;
 mod bpf;
+mod dependencies;
 mod dist;
 mod docs;
+mod fuzz;
 mod package_test;
 mod run;
+mod sbom;
 mod test;
 
 mod ci;
@@ -92,6 +96,16 @@ enum Command {
     },
     /// Write the pages of docs/ that come from the code
     Docs,
+    /// Give hostile bytes to what reads bytes of others, with cargo-fuzz
+    Fuzz {
+        /// How long, for each target
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+        /// Only this one
+        target: Option<String>,
+    },
+    /// Write what the program is made of, as `CycloneDX`
+    Sbom,
     /// Measure, in one run, ourselves and what others take
     Bench {
         #[command(subcommand)]
@@ -136,7 +150,9 @@ fn dispatch(command: Command) -> Result<()> {
             package_test::package_test(deb, root, install)
         }
         Command::Docs => docs::docs(),
+        Command::Fuzz { seconds, target } => fuzz::fuzz(seconds, target.as_deref()),
         Command::Install => install::everything(),
+        Command::Sbom => sbom::sbom(),
         Command::Bench { what } => bench::bench(&what),
         Command::Hold {
             connections,

@@ -29,6 +29,8 @@ use std::fmt;
 use bytes::Bytes;
 
 pub(crate) use self::landing::escape;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use self::web_config::try_out;
 pub use self::{
     limits::Limits,
     server::{Running, Server},

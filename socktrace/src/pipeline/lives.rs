@@ -43,7 +43,7 @@ impl Pipeline {
                 self.look_up(header.tgid)?;
             }
             let mut changes = std::mem::take(&mut self.changes);
-            self.table.apply(&event, &mut changes);
+            self.table.apply_late(&event, &mut changes);
             self.show_all(changes)?;
         }
         Ok(())

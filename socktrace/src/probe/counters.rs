@@ -95,6 +95,17 @@ impl Probes {
         Some((info.run_count(), info.run_time()))
     }
 
+    /// How many instructions the verifier looked at, for each program that is loaded, by its name in
+    /// the object (5.16).
+    pub fn verified(&self) -> Vec<(String, u32)> {
+        self.programs()
+            .filter_map(|(name, program)| {
+                let count = program.info().ok()?.verified_instruction_count()?;
+                Some((name.to_owned(), count))
+            })
+            .collect()
+    }
+
     /// The kernel's own count for each program (5.12), as `/proc/self/fdinfo` shows it.
     pub(super) fn recursion_misses(&self) -> u64 {
         self.programs()

@@ -60,6 +60,11 @@ const STACK_POINTER: Option<&str> = None;
 pub fn read() -> Result<KernelTypes, OffsetsError> {
     let bytes =
         fs::read(KERNEL_BTF).map_err(|error| OffsetsError::Unreadable(error.to_string()))?;
+    of(bytes)
+}
+
+/// What this BTF says.
+pub(crate) fn of(bytes: Vec<u8>) -> Result<KernelTypes, OffsetsError> {
     let types = TypeInformation::new(&Bytes(bytes))
         .map_err(|error| OffsetsError::Unreadable(error.message().to_owned()))?;
     let layout = Layout::new(&types);

@@ -73,7 +73,7 @@ fn program(link: PathBuf) -> (PathBuf, bool) {
 }
 
 /// The second of the four numbers after `Uid:`.
-fn effective_uid(status: &[u8]) -> Option<u32> {
+pub(crate) fn effective_uid(status: &[u8]) -> Option<u32> {
     // The name above it may be any bytes.
     let status = String::from_utf8_lossy(status);
     let ids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
@@ -82,7 +82,7 @@ fn effective_uid(status: &[u8]) -> Option<u32> {
 
 /// Field 22 of `/proc/PID/stat`. Field 2 is the name, in which anything may stand: the last
 /// parenthesis ends it.
-fn started(stat: &[u8]) -> Option<Started> {
+pub(crate) fn started(stat: &[u8]) -> Option<Started> {
     let end = stat.iter().rposition(|&byte| byte == b')')?;
     let rest = std::str::from_utf8(&stat[end + 1..]).ok()?;
     let ticks = rest.split_ascii_whitespace().nth(22 - 3)?;
@@ -100,7 +100,7 @@ fn as_the_kernel_counts(started: Started) -> Option<Started> {
 }
 
 /// Ticks by which `CLOCK_BOOTTIME` is ahead here; the file is there since 5.6.
-fn boottime_offset(offsets: &str) -> i64 {
+pub(crate) fn boottime_offset(offsets: &str) -> i64 {
     let line = offsets.lines().find_map(|it| it.strip_prefix("boottime"));
     let mut numbers = line
         .into_iter()

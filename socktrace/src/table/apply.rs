@@ -4,6 +4,14 @@ use super::SocketTable;
 use crate::{change::Change, event::Event};
 
 impl SocketTable {
+    /// Takes in an event of a life that is told at once, when others have been told that came after
+    /// it. Descriptors that are somebody else's by now stay so.
+    pub fn apply_late(&mut self, event: &Event, changes: &mut Vec<Change>) {
+        self.late = true;
+        self.apply(event, changes);
+        self.late = false;
+    }
+
     /// Takes in one event and appends what changed.
     pub fn apply(&mut self, event: &Event, changes: &mut Vec<Change>) {
         match event {

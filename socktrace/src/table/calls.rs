@@ -28,7 +28,7 @@ impl SocketTable {
         if let Some(socket) = socket {
             socket.own_exactly(process.as_ref(), Some(event.fd));
             socket.open_by(header, Call::Socket);
-            self.hold(header.tgid, event.fd, info.id);
+            self.holds(header, event.fd, info.id);
         }
         let what = What::Socket {
             socket_type: event.socket_type,
@@ -128,7 +128,7 @@ impl SocketTable {
             let queued = socket.established().or(socket.birth());
             queued_ns = queued.map(|since| header.mono_ns.saturating_sub(since));
         }
-        self.hold(header.tgid, event.fd, info.id);
+        self.holds(header, event.fd, info.id);
         if self.sockets.contains(event.listener) {
             let accepts = self.accepts.entry(event.listener).or_default();
             accepts.add(header.tgid);
@@ -143,7 +143,10 @@ impl SocketTable {
     pub(super) fn closed(&mut self, event: &CloseEvent, changes: &mut Vec<Change>) {
         let (header, info) = (&event.header, &event.socket);
         self.socket(info);
-        self.holders.release(header.tgid, event.fd);
+        let own = self.sockets.get(info.id).map(Socket::id);
+        if !self.late || self.holders.held(header.tgid, event.fd) == own {
+            self.holders.release(header.tgid, event.fd);
+        }
         self.unhold(info.id, header.tgid, event.fd);
         let by = ClosedBy::from_number(event.by).map_or(By::Close, By::from);
         let what = What::Close {

@@ -24,6 +24,11 @@ impl Holders {
             .insert(fd, id)
     }
 
+    /// What the process holds there.
+    pub(super) fn held(&self, pid: u32, fd: i32) -> Option<u64> {
+        self.by_pid.get(&pid)?.get(&fd).copied()
+    }
+
     /// The process lets go of a descriptor.
     pub(super) fn release(&mut self, pid: u32, fd: i32) -> Option<u64> {
         let held = self.by_pid.get_mut(&pid)?;

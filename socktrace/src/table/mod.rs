@@ -80,6 +80,8 @@ pub struct SocketTable {
     corrections: Corrections,
     /// Processes that have exited are remembered for a while: what they did is told late.
     pub keeps_exited: bool,
+    /// The event that is being taken in is told after others that came after it.
+    late: bool,
 }
 
 impl Default for SocketTable {
@@ -106,6 +108,7 @@ impl SocketTable {
             snapshots: 0,
             corrections: Corrections::default(),
             keeps_exited: false,
+            late: false,
         }
     }
 
@@ -156,7 +159,7 @@ impl SocketTable {
 
     /// The running process; `None` for one that our pid namespace has no number for.
     fn running(&mut self, header: &Header) -> Option<Arc<Process>> {
-        (header.tgid != 0).then(|| self.processes.get(header.tgid))
+        (header.tgid != 0).then(|| self.processes.at(header.tgid, header.mono_ns))
     }
 
     /// The socket of a call, known from here on if it was not. `None` where the kernel gave it no
@@ -210,6 +213,15 @@ impl SocketTable {
             return;
         }
         self.sockets.insert(socket);
+    }
+
+    /// The process that runs holds the socket from now on.
+    fn holds(&mut self, header: &Header, fd: i32, id: u64) {
+        let pid = header.tgid;
+        let taken = self.late && self.holders.held(pid, fd).is_some();
+        if !taken && !self.processes.has_exited(pid, header.mono_ns) {
+            self.hold(pid, fd, id);
+        }
     }
 
     /// The process holds the socket from now on, unless it has no number, or no descriptor for it.

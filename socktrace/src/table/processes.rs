@@ -3,6 +3,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use hashbrown::{HashMap, HashSet};
+use smallvec::SmallVec;
 
 use crate::process::{Comm, Details, Process};
 
@@ -12,10 +13,13 @@ pub(super) struct Processes {
     by_pid: HashMap<u32, Arc<Process>>,
     /// Those that have run another program since they were described.
     changed: HashSet<u32>,
-    /// Those that have exited not long ago, with the time; and their order.
-    gone: HashMap<u32, (u64, Arc<Process>)>,
+    /// Those that have exited not long ago, with the time, the last at the end; and their order.
+    gone: HashMap<u32, Exits>,
     exits: VecDeque<(u64, u32)>,
 }
+
+/// Those that had a number, and when they exited.
+type Exits = SmallVec<[(u64, Arc<Process>); 1]>;
 
 /// Longer than the kernel side keeps to itself what a process has done.
 const REMEMBERED_NS: u64 = 3_000_000_000;
@@ -26,12 +30,30 @@ impl Processes {
     /// The process with this number, made on the spot if nobody told of it.
     pub(super) fn get(&mut self, pid: u32) -> Arc<Process> {
         if !self.by_pid.contains_key(&pid)
-            && let Some((_, process)) = self.gone.get(&pid)
+            && let Some((_, process)) = self.gone.get(&pid).and_then(|it| it.last())
         {
             return Arc::clone(process);
         }
         let process = self.by_pid.entry(pid);
         Arc::clone(process.or_insert_with(|| Arc::new(Process::new(pid))))
+    }
+
+    /// The process that had this number at `now`: it may have exited since.
+    pub(super) fn at(&mut self, pid: u32, now: u64) -> Arc<Process> {
+        match self.exited(pid, now) {
+            Some(process) => Arc::clone(process),
+            None => self.get(pid),
+        }
+    }
+
+    /// Has the process that had this number at `now` exited?
+    pub(super) fn has_exited(&self, pid: u32, now: u64) -> bool {
+        self.exited(pid, now).is_some()
+    }
+
+    fn exited(&self, pid: u32, now: u64) -> Option<&Arc<Process>> {
+        let mut gone = self.gone.get(&pid)?.iter();
+        Some(&gone.find(|(exit, _)| now <= *exit)?.1)
     }
 
     /// The process with this number, if anybody told of it.
@@ -121,7 +143,7 @@ impl Processes {
     pub(super) fn exit(&mut self, pid: u32, now: u64) {
         self.changed.remove(&pid);
         if let Some(process) = self.by_pid.remove(&pid) {
-            self.gone.insert(pid, (now, process));
+            self.gone.entry(pid).or_default().push((now, process));
             self.exits.push_back((now, pid));
         }
         while let Some(&(then, pid)) = self.exits.front() {
@@ -130,8 +152,11 @@ impl Processes {
             }
             self.exits.pop_front();
             // Its number may have been another's since, who has exited, too.
-            if self.gone.get(&pid).is_some_and(|(exit, _)| *exit == then) {
-                self.gone.remove(&pid);
+            if let Some(gone) = self.gone.get_mut(&pid) {
+                gone.retain(|(exit, _)| *exit != then);
+                if gone.is_empty() {
+                    self.gone.remove(&pid);
+                }
             }
         }
     }

@@ -1051,3 +1051,42 @@ fn what_a_former_program_opened_has_no_place_in_the_new_one() {
     assert_eq!(place(&table, CLIENT), Place::FormerProgram);
     assert_eq!(place(&table, CLIENT + 1), Place::Stack(0x1234));
 }
+
+#[test]
+fn a_life_that_is_told_late_takes_no_descriptor_from_who_has_it_by_now() {
+    let mut table = SocketTable::default();
+    let other = SocketInfo {
+        id: 99,
+        ..udp(TcpState::Close, 0, 0)
+    };
+    apply(&mut table, &[socket_of(70, other)]);
+    let held = |table: &SocketTable| table.get(99).unwrap().holders().collect::<Vec<_>>();
+    assert_eq!(held(&table), [(PROCESS, 3)]);
+    for event in &life()[1..] {
+        table.apply_late(event, &mut Vec::new());
+    }
+    assert_eq!(held(&table), [(PROCESS, 3)]);
+    assert_eq!(table.len(), 1);
+}
+
+#[test]
+fn a_life_that_is_told_late_is_of_the_process_that_had_the_number_then() {
+    let mut table = SocketTable {
+        keeps_exited: true,
+        ..SocketTable::default()
+    };
+    let exit = Event::Exit(header(EventKind::Exit, 95, PROCESS));
+    let another = |now, start_ns| {
+        Event::Process(ProcessEvent {
+            header: header(EventKind::Process, now, PROCESS),
+            comm: *b"another\0\0\0\0\0\0\0\0\0",
+            start_ns,
+        })
+    };
+    apply(&mut table, &[another(5, 1), exit, another(96, 2)]);
+    let mut changes = Vec::new();
+    table.apply_late(&socket(10), &mut changes);
+    let owner = changes[0].socket.owner.as_ref().unwrap();
+    assert_eq!(owner.start_ns, Some(1));
+    assert_eq!(table.get(CLIENT).unwrap().holders().count(), 0);
+}

@@ -81,6 +81,15 @@ impl Daemon {
         self.running.as_ref().unwrap().pid()
     }
 
+    /// It gets no CPU until [`Self::resume`].
+    pub(crate) fn pause(&self) {
+        self.running.as_ref().unwrap().pause();
+    }
+
+    pub(crate) fn resume(&self) {
+        self.running.as_ref().unwrap().resume();
+    }
+
     fn stop(&mut self) -> String {
         self.running.take().unwrap().stop().1
     }
@@ -110,7 +119,7 @@ impl Daemon {
     }
 
     /// The sum over the series of a metric that have these labels.
-    fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+    pub(crate) fn metric(&self, name: &str, labels: &[&str]) -> f64 {
         let text = self.get("/metrics");
         let series = text.lines().filter_map(|line| {
             let (series, value) = line.rsplit_once(' ')?;

@@ -40,10 +40,14 @@ const HEADERS: [(&str, &[&str]); 5] = [
 impl File {
     pub(super) fn read(path: &Path) -> Result<Self, String> {
         let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
+        Self::parse(&text)
+    }
+
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
         // An empty file is one in which everything is as by default.
         // A message goes to the log, where no line with a key or a hash has a place.
         let no_lines = serde_saphyr::options! { with_snippet: false };
-        let file: Option<Self> = serde_saphyr::from_str_with_options(&text, no_lines)
+        let file: Option<Self> = serde_saphyr::from_str_with_options(text, no_lines)
             .map_err(|error| error.to_string())?;
         Ok(file.unwrap_or_default())
     }

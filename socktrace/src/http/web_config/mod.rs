@@ -116,6 +116,22 @@ fn read(path: &Path) -> Read {
     }
 }
 
+/// Reads what may be in a file that names no others, and asks twice what it allows.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn try_out(text: &str) -> Result<(), String> {
+    let path = Path::new("/nowhere/web.yml");
+    let file = File::parse(text)?;
+    if !file.names(path).is_empty() {
+        return Ok(());
+    }
+    let rules = file.rules(path)?;
+    if let Some(rate) = &rules.rate {
+        let now = tokio::time::Instant::now();
+        _ = (rate.allows(now), rate.allows(now));
+    }
+    Ok(())
+}
+
 fn stamp(path: &Path) -> Option<Stamp> {
     let file = fs::metadata(path).ok()?;
     Some(Stamp(

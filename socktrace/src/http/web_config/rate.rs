@@ -15,6 +15,9 @@ pub(super) struct Section {
     burst: Option<u32>,
 }
 
+/// Clocks have an end, and times are added to what they show.
+const LONGEST: Duration = Duration::from_hours(366 * 24);
+
 impl Section {
     /// None: no limit.
     pub(super) fn bucket(&self) -> Result<Option<Bucket>, String> {
@@ -35,7 +38,8 @@ impl Section {
         }
         let burst = interval
             .checked_mul(burst)
-            .ok_or("burst times interval is too long")?;
+            .filter(|burst| *burst <= LONGEST)
+            .ok_or("burst times interval is more than a year")?;
         Ok(Some(Bucket {
             interval,
             burst,
@@ -81,6 +85,22 @@ mod tests {
         assert_eq!([at(0), at(0), at(0)], [true, true, false]);
         assert_eq!([at(999), at(1000), at(1000)], [false, true, false]);
         assert_eq!([at(60_000), at(60_000), at(60_000)], [true, true, false]);
+    }
+
+    #[test]
+    fn what_no_clock_can_show_is_refused() {
+        let bucket = |interval: &str, burst| {
+            let section = Section {
+                interval: Some(interval.to_owned()),
+                burst: Some(burst),
+            };
+            section.bucket()
+        };
+        assert!(bucket("9223372036854775807s", 1).is_err());
+        assert!(bucket("1h", u32::MAX).is_err());
+        let longest = bucket("8784h", 1).unwrap().unwrap();
+        let now = Instant::now();
+        assert_eq!([longest.allows(now), longest.allows(now)], [true, false]);
     }
 
     #[test]

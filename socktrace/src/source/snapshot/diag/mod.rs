@@ -165,6 +165,23 @@ impl Diag {
     }
 }
 
+/// The rows of an answer to a query, whoever gave it.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn rows(query: Query, answer: &[u8], mut each: impl FnMut(Found)) {
+    const SEQUENCE: u32 = 1;
+    for request in request::requests(query) {
+        for part in Parts::new(answer, SEQUENCE) {
+            match part {
+                Part::Row { bytes, .. } => {
+                    request.decode(bytes, 1).into_iter().for_each(&mut each);
+                }
+                Part::Failed(errno) => drop(refusal(errno)),
+                Part::End { .. } | Part::Overrun | Part::Malformed => {}
+            }
+        }
+    }
+}
+
 /// What the kernel answers instead of a dump; `errno` is positive.
 fn refusal(errno: i32) -> DiagError {
     use rustix::io::Errno;
