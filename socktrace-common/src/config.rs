@@ -36,6 +36,15 @@ pub const STACKS_OF_PIDS: u32 = 1024;
 /// is no more young ([`LifeEvent`](crate::event::LifeEvent)).
 pub const FOLD_LIVES: u32 = 2048;
 
+/// [`Config::flags`]: an atomic addition can return what was there (5.12). Without it the instruction
+/// must not be in the object at all, see `probe/object.rs`.
+pub const HAVE_FETCH_ADD: u32 = 4096;
+/// [`Config::flags`]: `bpf_get_current_task_btf()` is there (5.11), so the verifier knows the type of
+/// what leads on from the running task.
+pub const HAVE_TASK_BTF: u32 = 8192;
+/// [`Config::flags`]: `bpf_sock_from_file()` is there (5.11).
+pub const HAVE_SOCK_FROM_FILE: u32 = 16_384;
+
 /// Words of 64 ports for one side in the map `PORTS`: 65,536 bits. Local ports come first, remote
 /// ports follow.
 pub const PORT_WORDS: u32 = 65_536 / 64;
@@ -174,5 +183,9 @@ wire! {
         /// The stack pointer in `struct pt_regs`, where a call leaves its return address on the
         /// stack; absent on other architectures.
         pub regs_stack: u32,
+        /// `struct task_struct.stack`, and from there to the registers with which the task entered the
+        /// kernel: for kernels without `bpf_task_pt_regs()`.
+        pub task_stack: u32,
+        pub stack_regs: u32,
     }
 }

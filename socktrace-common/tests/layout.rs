@@ -7,8 +7,8 @@ use std::mem::offset_of;
 use socktrace_common::{
     config::{
         Config, FILTER_LOCAL_PORTS, FILTER_PIDS, FILTER_REMOTE_PORTS, FOLD_LIVES, HAVE_COOKIE,
-        HAVE_PT_REGS, HAVE_RELEASE, KEEP_STACKS, ONLY_IPV4, ONLY_IPV6, Offsets, STACKS_OF_PIDS,
-        URING_CQE,
+        HAVE_FETCH_ADD, HAVE_PT_REGS, HAVE_RELEASE, HAVE_SOCK_FROM_FILE, HAVE_TASK_BTF,
+        KEEP_STACKS, ONLY_IPV4, ONLY_IPV6, Offsets, STACKS_OF_PIDS, URING_CQE,
     },
     counters::{Outcome, SLOTS, outcome_slot, seen_slot},
     event::{
@@ -228,7 +228,7 @@ fn what_the_hooks_are_told_stays_as_it_is() {
         pid_namespace 24 4,
         pad 28 4,
     });
-    layout!(Offsets, size 344, align 4, {
+    layout!(Offsets, size 352, align 4, {
         sock_family 0 4,
         sock_state 4 4,
         sock_daddr 8 4,
@@ -313,6 +313,8 @@ fn what_the_hooks_are_told_stays_as_it_is() {
         bucket_reuse 332 4,
         bucket_reuse_port 336 4,
         regs_stack 340 4,
+        task_stack 344 4,
+        stack_regs 348 4,
     });
 }
 
@@ -443,6 +445,9 @@ fn every_flag_has_a_bit_of_its_own() {
         KEEP_STACKS,
         STACKS_OF_PIDS,
         FOLD_LIVES,
+        HAVE_FETCH_ADD,
+        HAVE_TASK_BTF,
+        HAVE_SOCK_FROM_FILE,
     ];
     assert!(flags.iter().all(|flag| flag.is_power_of_two()));
     let all = flags.iter().fold(0, |all, flag| all | flag);

@@ -1,6 +1,10 @@
 //! From a descriptor to its socket.
 
-use super::{Memory as _, Probed, Typed, present, sock::Sock, task};
+use super::{
+    Memory as _, Probed, present,
+    sock::Sock,
+    task::{self, OfTask},
+};
 use crate::maps::offset;
 
 /// `S_IFMT` and `S_IFSOCK`.
@@ -47,11 +51,11 @@ pub(crate) fn open_file(fd: i32) -> Option<*const u8> {
     // SAFETY: the table's type is known to the verifier; the array behind it is read with
     // `Probed`, within its bounds.
     unsafe {
-        let table = Typed::pointer(task::files(task::current()), offset!(files_fdt));
-        if fd < 0 || fd as u32 >= Typed::read::<u32>(table, offset!(fdt_max_fds)) {
+        let table = OfTask::pointer(task::files(task::current()), offset!(files_fdt));
+        if fd < 0 || fd as u32 >= OfTask::read::<u32>(table, offset!(fdt_max_fds)) {
             return None;
         }
-        let array = Typed::read::<usize>(table, offset!(fdt_fd)) as *const u8;
+        let array = OfTask::read::<usize>(table, offset!(fdt_fd)) as *const u8;
         let file = Probed::pointer(array, fd as u32 * 8);
         (!file.is_null()).then_some(file)
     }

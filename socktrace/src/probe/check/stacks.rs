@@ -5,7 +5,7 @@ use socktrace_common::{
     stack::STACK_FRAMES,
 };
 
-use super::Check;
+use super::{Check, kernel::has_registers};
 use crate::probe::{environment::Environment, offsets::KernelTypes};
 
 const NAME: &str = "stacks";
@@ -27,7 +27,7 @@ pub fn stacks(environment: &Environment, types: &KernelTypes) -> Check {
              no call leaves its return address on the stack",
         );
     }
-    if types.helpers & HAVE_PT_REGS == 0 {
+    if !has_registers(types) {
         return Check::warn(
             NAME,
             "the registers of system calls cannot be read: the function that called libc is missing \
@@ -53,6 +53,7 @@ mod tests {
         KernelTypes {
             offsets: Offsets {
                 regs_stack,
+                stack_regs: ABSENT,
                 ..Offsets::new_zeroed()
             },
             helpers,
