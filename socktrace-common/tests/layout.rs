@@ -7,8 +7,9 @@ use std::mem::offset_of;
 use socktrace_common::{
     config::{
         Config, FILTER_LOCAL_PORTS, FILTER_PIDS, FILTER_REMOTE_PORTS, FOLD_LIVES, HAVE_CAST,
-        HAVE_COOKIE, HAVE_PT_REGS, HAVE_RELEASE, KEEP_STACKS, LIVES_FROM_CONNECT, ONLY_IPV4,
-        ONLY_IPV6, Offsets, STACKS_OF_PIDS, URING_CQE,
+        HAVE_COOKIE, HAVE_FETCH_ADD, HAVE_PT_REGS, HAVE_RELEASE, HAVE_SOCK_FROM_FILE,
+        HAVE_TASK_BTF, KEEP_STACKS, LIVES_FROM_CONNECT, ONLY_IPV4, ONLY_IPV6, Offsets,
+        STACKS_OF_PIDS, URING_CQE,
     },
     counters::{Outcome, SLOTS, outcome_slot, seen_slot},
     event::{
@@ -227,7 +228,7 @@ fn what_the_hooks_are_told_stays_as_it_is() {
         pid_namespace 24 4,
         pad 28 4,
     });
-    layout!(Offsets, size 360, align 4, {
+    layout!(Offsets, size 368, align 4, {
         sock_family 0 4,
         sock_state 4 4,
         sock_daddr 8 4,
@@ -315,7 +316,9 @@ fn what_the_hooks_are_told_stays_as_it_is() {
         type_file 344 4,
         type_socket 348 4,
         type_list_head 352 4,
-        pad 356 4,
+        task_stack 356 4,
+        stack_regs 360 4,
+        pad 364 4,
     });
 }
 
@@ -448,6 +451,9 @@ fn every_flag_has_a_bit_of_its_own() {
         FOLD_LIVES,
         HAVE_CAST,
         LIVES_FROM_CONNECT,
+        HAVE_FETCH_ADD,
+        HAVE_TASK_BTF,
+        HAVE_SOCK_FROM_FILE,
     ];
     assert!(flags.iter().all(|flag| flag.is_power_of_two()));
     let all = flags.iter().fold(0, |all, flag| all | flag);

@@ -17,7 +17,7 @@ fn available() -> bool {
 
 /// Gives an address a type, by its BTF identity. A fault of a load through it reads as zero.
 ///
-/// A call of a helper that does not exist; `probe/casts.rs` makes it one of `bpf_rdonly_cast()`, which
+/// A call of a helper that does not exist; `probe/object.rs` makes it one of `bpf_rdonly_cast()`, which
 /// the verifier replaces by nothing at all.
 #[inline(always)]
 pub(crate) fn cast(address: *const u8, kind: u32) -> *const u8 {

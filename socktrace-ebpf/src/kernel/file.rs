@@ -1,6 +1,12 @@
 //! From a descriptor to its socket.
 
-use super::{Cast, Memory as _, Typed, cast::cast, present, sock::Sock, task};
+use super::{
+    Cast, Memory as _,
+    cast::cast,
+    present,
+    sock::Sock,
+    task::{self, OfTask},
+};
 use crate::maps::offset;
 
 /// `S_IFMT` and `S_IFSOCK`.
@@ -49,11 +55,11 @@ pub(crate) fn open_file(fd: i32) -> Option<*const u8> {
     // SAFETY: the table's type is known to the verifier; the array behind it is read within its
     // bounds, a place at a time as if it were another struct that begins with a pointer.
     unsafe {
-        let table = Typed::pointer(task::files(task::current()), offset!(files_fdt));
-        if fd < 0 || fd as u32 >= Typed::read::<u32>(table, offset!(fdt_max_fds)) {
+        let table = OfTask::pointer(task::files(task::current()), offset!(files_fdt));
+        if fd < 0 || fd as u32 >= OfTask::read::<u32>(table, offset!(fdt_max_fds)) {
             return None;
         }
-        let array = Typed::read::<usize>(table, offset!(fdt_fd)) as *const u8;
+        let array = OfTask::read::<usize>(table, offset!(fdt_fd)) as *const u8;
         let place = cast(array.wrapping_add(fd as usize * 8), offset!(type_list_head));
         let file = Cast::read::<usize>(place, 0) as *const u8;
         (!file.is_null()).then_some(file)

@@ -2,7 +2,6 @@
 //! detaches everything; nothing is pinned.
 
 pub mod attach;
-mod casts;
 pub mod catalog;
 pub mod check;
 pub mod counters;
@@ -12,6 +11,7 @@ mod hook_error;
 pub mod iterator;
 mod lives;
 pub mod losses;
+mod object;
 pub mod offsets;
 pub mod plan;
 pub mod preflight;

@@ -7,7 +7,10 @@ use std::fs;
 
 use btfparse::{Error, ErrorKind, Offset, Readable, TypeInformation, TypeVariant};
 use hashbrown::HashMap;
-use socktrace_common::config::{ABSENT, HAVE_CAST, HAVE_COOKIE, HAVE_PT_REGS, Offsets, URING_CQE};
+use socktrace_common::config::{
+    ABSENT, HAVE_CAST, HAVE_COOKIE, HAVE_FETCH_ADD, HAVE_PT_REGS, HAVE_SOCK_FROM_FILE,
+    HAVE_TASK_BTF, Offsets, URING_CQE,
+};
 
 /// Types and layouts of the running kernel.
 pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -55,6 +58,13 @@ const REGISTERS: [(&str, u32); 5] = [
 const STACK_POINTER: Option<&str> = Some("sp");
 #[cfg(target_arch = "aarch64")]
 const STACK_POINTER: Option<&str> = None;
+
+/// The size of a task's stack in the kernel, and the last of its registers: `THREAD_SIZE`,
+/// arch/x86/include/asm/page_64_types.h, without KASAN. Used only before 5.15: later a helper tells.
+#[cfg(target_arch = "x86_64")]
+const KERNEL_STACK: Option<(u32, &str)> = Some((16_384, "ss"));
+#[cfg(target_arch = "aarch64")]
+const KERNEL_STACK: Option<(u32, &str)> = None;
 
 /// Reads the running kernel's BTF. It takes a fifth of a second and some 60 MB, for a moment.
 pub fn read() -> Result<KernelTypes, OffsetsError> {
@@ -114,7 +124,15 @@ impl<'a> Layout<'a> {
         let mut helpers = 0;
         // 5.12, c5dbb89fc2ac; before, only networking programs may ask for a cookie.
         if self.types.id_of("bpf_get_socket_ptr_cookie").is_some() {
-            helpers |= HAVE_COOKIE;
+            // Of the same release, 5ca419f2864a. An instruction is in no BTF.
+            helpers |= HAVE_COOKIE | HAVE_FETCH_ADD;
+        }
+        // 5.11, 3ca1032ab7ab and 4f19cab76136.
+        if self.types.id_of("bpf_get_current_task_btf").is_some() {
+            helpers |= HAVE_TASK_BTF;
+        }
+        if self.types.id_of("bpf_sock_from_file").is_some() {
+            helpers |= HAVE_SOCK_FROM_FILE;
         }
         // 5.15, dd6e10fbd9fb.
         if self.types.id_of("bpf_task_pt_regs").is_some() {
@@ -238,6 +256,8 @@ impl<'a> Layout<'a> {
             bucket_port: self.or_absent("inet_bind_bucket", "port"),
             bucket_reuse: self.or_absent("inet_bind_bucket", "fastreuse"),
             bucket_reuse_port: self.or_absent("inet_bind_bucket", "fastreuseport"),
+            task_stack: self.or_absent("task_struct", "stack"),
+            stack_regs: self.registers_on_stack().unwrap_or(ABSENT),
             regs_stack: STACK_POINTER.map_or(ABSENT, |it| self.or_absent("pt_regs", it)),
             type_file: self.type_id("file"),
             type_socket: self.type_id("socket"),
@@ -248,6 +268,13 @@ impl<'a> Layout<'a> {
 
     fn type_id(&self, name: &str) -> u32 {
         self.structs.get(name).copied().unwrap_or(ABSENT)
+    }
+
+    /// Where on a task's stack its registers are: they end where it does.
+    fn registers_on_stack(&self) -> Option<u32> {
+        let (size, last) = KERNEL_STACK?;
+        let end = self.find("pt_regs", last)? + 8;
+        size.checked_sub(end)
     }
 
     fn get(&self, kind: &str, path: &'static str) -> Result<u32, OffsetsError> {
