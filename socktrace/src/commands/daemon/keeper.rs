@@ -3,7 +3,7 @@
 use std::{
     cell::RefCell,
     io,
-    path::Path,
+    path::{Path, PathBuf},
     rc::Rc,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -34,6 +34,7 @@ use crate::{
     pipeline::Pipeline,
     probe::Probes,
     process::read_details,
+    sandbox::Files,
     settings::Configuration,
     sink::Sink,
     table::SocketTable,
@@ -55,7 +56,10 @@ pub(super) struct Keeper {
     /// Until it is started.
     server: Option<Server>,
     running: Option<Running>,
+    /// What it may open.
+    files: Files,
     site: Arc<Site>,
+    config_file: Option<PathBuf>,
     memory: Memory,
     clock: Clock,
 }
@@ -63,6 +67,9 @@ pub(super) struct Keeper {
 /// What others see of it.
 pub(super) struct Front {
     pub(super) server: Server,
+    /// What it needs to be served.
+    pub(super) files: Files,
+    pub(super) config_file: Option<PathBuf>,
     pub(super) site: Arc<Site>,
     pub(super) published: Arc<Mutex<Arc<Published>>>,
     pub(super) questions: UnboundedReceiver<Question>,
@@ -91,6 +98,8 @@ impl Keeper {
             questions: Some(front.questions),
             server: Some(front.server),
             running: None,
+            files: front.files,
+            config_file: front.config_file,
             site: front.site,
             memory,
             clock: Clock::now(),
@@ -138,6 +147,7 @@ impl Keeper {
             ("recursion", counters.recursion),
             ("decode", pipeline.undecodable()),
         ];
+        reading.counters = Some(counters);
         reading.hooks = hooks::measured(probes);
         let alerts = self.alerts.borrow();
         let counts = alerts.counts().map(|(output, counts)| AlertCounts {
@@ -149,6 +159,19 @@ impl Keeper {
         });
         reading.alerts = counts.collect();
         reading
+    }
+
+    /// If the file makes no sense the old configuration stays.
+    fn read_again(&mut self) -> Result<(), String> {
+        let read = Configuration::read(self.config_file.as_deref());
+        let configuration = read.map_err(|failure| {
+            error!("the configuration stays as it was: {failure}");
+            failure.message
+        })?;
+        self.site.configure(&configuration.metrics);
+        self.configure(configuration);
+        info!("the configuration was read again");
+        Ok(())
     }
 
     fn configure(&mut self, new: Configuration) {
@@ -215,7 +238,11 @@ impl Look for Keeper {
         privileges::keep(privileges::LOOP);
         if let Some(server) = self.server.take() {
             let site = Arc::clone(&self.site);
-            self.running = Some(privileges::without(|| server.start(site))?);
+            let files = &self.files;
+            self.running = Some(privileges::without(|| {
+                privileges::confine(files);
+                server.start(site)
+            })?);
         }
         give_back();
         self.site.is_ready();
@@ -262,10 +289,7 @@ impl Look for Keeper {
                 let known = known.map(|id| Some(Told::of(&table.get(id)?, now)));
                 drop(reply.send(known.collect()));
             }
-            Question::Configure(configuration, reply) => {
-                self.configure(*configuration);
-                reply.send(()).unwrap_or_default();
-            }
+            Question::ReadAgain(reply) => drop(reply.send(self.read_again())),
         }
     }
 
