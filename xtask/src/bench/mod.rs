@@ -4,6 +4,7 @@ mod connections;
 mod crowd;
 mod daemon;
 mod drive;
+mod growth;
 mod load;
 mod measure;
 mod paced;
@@ -44,6 +45,8 @@ pub(crate) enum Bench {
     },
     /// What the daemon takes: CPU, memory, scrapes, starts, and whether it stays so
     Daemon(daemon::Plan),
+    /// Looks and scrapes as sockets get more, to a million
+    Growth(growth::Plan),
     /// Listing what is open, beside ss and /proc/net/tcp
     Snapshot {
         /// How many sockets to open, in two network namespaces
@@ -86,6 +89,7 @@ pub(crate) fn bench(what: &Bench) -> Result<()> {
             Ok(())
         }
         Bench::Daemon(plan) => daemon::daemon(plan),
+        Bench::Growth(plan) => growth::growth(plan),
         &Bench::Snapshot { sockets, rounds } => snapshot::snapshot(sockets, rounds),
         &Bench::Stacks { calls, rounds } => stacks::stacks(calls, rounds),
     }
