@@ -32,6 +32,8 @@ use crate::{
 
 /// Looks are never closer.
 const AT_LEAST: Duration = Duration::from_secs(1);
+/// Where somebody waits for it, looks may take this part of one CPU.
+const WAITED_FOR: f64 = 0.02;
 /// Within so many looks without it a finding is still one.
 const HOLD: u32 = 3;
 
@@ -139,7 +141,7 @@ impl Look for Watcher<'_> {
     }
 
     fn share(&self) -> f64 {
-        self.share
+        self.share.max(WAITED_FOR)
     }
 
     fn look(&mut self, seen: Seen, table: &SocketTable, accepts: bool) {

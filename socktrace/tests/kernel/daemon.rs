@@ -164,7 +164,7 @@ sys.stdin.readline(); os._exit(0)
 ";
 
 /// Close-waits count after two seconds already.
-const QUICK: &str = "[detect]\nevery = \"1s\"\n[detect.close_wait]\nshown = \"1s\"\n";
+const QUICK: &str = "[detect]\nevery = \"1s\"\nshare = 1.0\n[detect.close_wait]\nshown = \"1s\"\n";
 
 #[test]
 fn a_daemon_knows_what_happened_and_since_when() {

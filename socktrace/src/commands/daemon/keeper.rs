@@ -43,6 +43,10 @@ use crate::{
 /// Owners of whom nothing was heard for so long make room.
 const FORGET_AFTER: Duration = Duration::from_hours(1);
 
+/// How often the allocator is asked to give back what is free: what a look took and does not need
+/// between looks, and what a burst of connections has left.
+const GIVE_BACK_EVERY: u32 = 60;
+
 /// See the room.
 pub(super) struct Keeper {
     watcher: Watcher<'static>,
@@ -62,6 +66,8 @@ pub(super) struct Keeper {
     config_file: Option<PathBuf>,
     memory: Memory,
     clock: Clock,
+    /// Since memory was given back.
+    beats: u32,
 }
 
 /// What others see of it.
@@ -103,6 +109,7 @@ impl Keeper {
             site: front.site,
             memory,
             clock: Clock::now(),
+            beats: 0,
         }
     }
 
@@ -300,10 +307,25 @@ impl Look for Keeper {
             self.running = None;
         }
         self.memory.keep(pipeline.table(), &self.watcher);
+        self.beats += 1;
+        if self.beats >= GIVE_BACK_EVERY {
+            self.beats = 0;
+            give_back();
+        }
     }
 
     fn over(&mut self, pipeline: &Pipeline) {
         self.memory.keep_last(pipeline.table(), &self.watcher);
+    }
+}
+
+/// One heap for all threads: each would have its own, and keep in it what it took at most. They rarely
+/// allocate at the same time. To be called before there are any.
+pub(super) fn share_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: mallopt(3) takes no pointer; no other thread allocates yet.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
     }
 }
 

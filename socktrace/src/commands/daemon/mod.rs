@@ -58,6 +58,7 @@ const FOLLOWED: [Protocol; 5] = [
 ];
 
 pub(super) fn daemon(args: &Daemon) -> Result<u8, Failure> {
+    keeper::share_heap();
     logging::start(&args.log)?;
     let configuration = Configuration::read(args.configuration.as_deref())?;
     let place = UnixPlace {
