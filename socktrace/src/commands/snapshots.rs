@@ -3,7 +3,6 @@
 use std::{io, sync::mpsc, thread, time::Duration};
 
 use hashbrown::{HashMap, HashSet};
-use rustix::time::{ClockId, clock_gettime};
 use socktrace_common::config::{ONLY_IPV4, ONLY_IPV6};
 use tokio::{
     sync::mpsc::{UnboundedReceiver, unbounded_channel},
@@ -17,7 +16,7 @@ use super::{
     tell,
 };
 use crate::{
-    clock::monotonic_ns,
+    clock::{cpu_time, monotonic_ns},
     detect,
     inventory::{Missing, Row, Want, each},
     pipeline::Pipeline,
@@ -355,15 +354,6 @@ impl Snapshots {
         }
         Ok(())
     }
-}
-
-/// What the calling thread has had of a CPU.
-pub(super) fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(
-        u64::try_from(time.tv_sec).unwrap_or(0),
-        u32::try_from(time.tv_nsec).unwrap_or(0),
-    )
 }
 
 fn followed_protocols(plan: &Plan) -> Vec<Protocol> {

@@ -5,11 +5,9 @@ use std::{io, time::Duration};
 
 use hashbrown::HashMap;
 
-use super::{
-    port_rows::{PortReport, PortRows},
-    snapshots::cpu_time,
-};
+use super::port_rows::{PortReport, PortRows};
 use crate::{
+    clock::cpu_time,
     detect::Filled,
     ports::{Seen, Settings},
     probe::offsets::KernelTypes,

@@ -112,8 +112,9 @@ pub(super) fn daemon(args: &Daemon) -> Result<u8, Failure> {
 }
 
 /// The files of the thread that serves: the web configuration and what it names, its own numbers in
-/// `/proc`, and its socket, which it removes at the end.
+/// `/proc`, the time zone, and its socket, which it removes at the end.
 fn served_with(server: &Server, socket: &Path) -> Files {
     let files = Files::default().reading(server.directories());
-    files.reading(["/proc"]).removing(folders(socket))
+    let files = files.reading(["/proc", "/etc/localtime", "/usr/share/zoneinfo"]);
+    files.removing(folders(socket))
 }
