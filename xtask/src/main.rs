@@ -120,6 +120,12 @@ enum Command {
     /// The calls that `bench` measures
     #[command(hide = true)]
     Spin,
+    /// Owners that `bench` counts
+    #[command(hide = true)]
+    Crowd { name: String },
+    /// Connections at a steady pace
+    #[command(hide = true)]
+    Pace { rate: u32, seconds: u64 },
     /// The connections that `bench` measures
     #[command(hide = true)]
     Drive {
@@ -159,6 +165,8 @@ fn dispatch(command: Command) -> Result<()> {
             close_wait,
         } => bench::hold(connections, close_wait),
         Command::Spin => bench::spin(),
+        Command::Crowd { name } => bench::crowd(&name),
+        Command::Pace { rate, seconds } => bench::pace(rate, seconds),
         Command::Drive { connections, close } => bench::drive(connections, close),
     }
 }

@@ -1,11 +1,15 @@
 //! `cargo xtask bench`: figures, as ratios that are measured in one run.
 
 mod connections;
+mod crowd;
+mod daemon;
 mod drive;
 mod events;
+mod growth;
 mod idle;
 mod load;
 mod measure;
+mod paced;
 mod programs;
 mod report;
 mod snapshot;
@@ -18,9 +22,11 @@ use clap::{Subcommand, ValueEnum as _};
 
 use self::subjects::Subject;
 pub(crate) use self::{
+    crowd::crowd,
     drive::{Close, drive},
     idle::spin,
     load::hold,
+    paced::pace,
 };
 
 /// What to measure.
@@ -55,6 +61,10 @@ pub(crate) enum Bench {
         #[arg(long, default_value_t = 7)]
         rounds: usize,
     },
+    /// What the daemon takes: CPU, memory, scrapes, starts, and whether it stays so
+    Daemon(daemon::Plan),
+    /// Looks and scrapes as sockets get more, to a million
+    Growth(growth::Plan),
     /// Listing what is open, beside ss and /proc/net/tcp
     Snapshot {
         /// How many sockets to open, in two network namespaces
@@ -99,6 +109,8 @@ pub(crate) fn bench(what: &Bench) -> Result<()> {
         Bench::Events { connections } => report::keep("events", &events::events(*connections)?),
         Bench::Report => report::report(),
         Bench::Idle { rounds } => report::keep("idle", &idle::idle(*rounds)?),
+        Bench::Daemon(plan) => daemon::daemon(plan),
+        Bench::Growth(plan) => growth::growth(plan),
         &Bench::Snapshot { sockets, rounds } => snapshot::snapshot(sockets, rounds),
         &Bench::Stacks { calls, rounds } => stacks::stacks(calls, rounds),
     }
