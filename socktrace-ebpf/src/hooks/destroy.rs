@@ -81,9 +81,13 @@ unsafe fn try_destroy<M: SockMemory>(context: &impl EbpfContext, sk: Sock) -> Ou
 /// goes, however it goes (5.9). Attached to the root of cgroup v2, if there is one.
 #[cgroup_sock(sock_release)]
 fn sock_release(context: SockContext) -> i32 {
-    // TCP sockets live on: the peer has to hear of it.
+    // TCP sockets live on: the peer has to hear of it. A raw socket may have TCP's number.
     // SAFETY: the verifier knows the context's fields.
-    if unsafe { (*context.sock).protocol } == u32::from(PROTO_TCP) {
+    let tcp = unsafe {
+        let sock = context.sock;
+        (*sock).protocol == u32::from(PROTO_TCP) && (*sock).type_ == u32::from(sock::SOCK_STREAM)
+    };
+    if tcp {
         return 1;
     }
     run(EventKind::Destroy, || {

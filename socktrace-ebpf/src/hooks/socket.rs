@@ -25,9 +25,6 @@ use crate::{
     stack,
 };
 
-/// The type of every TCP socket (include/linux/net.h).
-const SOCK_STREAM: u8 = 1;
-
 /// `inet_create()` runs this in the creating process (4.10). It gives the socket its cookie, which
 /// the system call hooks may only read: without it a socket has none until its first state change.
 /// Attached to the root of cgroup v2, if there is one.
@@ -87,7 +84,7 @@ fn try_socket(context: &TracePointContext, fd: i32) -> Outcome {
             return Outcome::LostMap;
         }
         announce(context, tgid);
-        let first = life::step(EventKind::Socket, tgid, fd, i32::from(SOCK_STREAM));
+        let first = life::step(EventKind::Socket, tgid, fd, i32::from(sock::SOCK_STREAM));
         let describe = |out| {
             // SAFETY: `out` is a life that begins.
             unsafe { sock::newborn(file.sk, id, kind, out) }

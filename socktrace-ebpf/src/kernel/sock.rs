@@ -18,7 +18,10 @@ use crate::maps::{IDENTITIES, NEXT_IDENTITY, config, offset, take_number};
 /// when the peer's FIN arrives.
 const SOCK_DONE: u64 = 1 << 1;
 
-/// `SOCK_RAW` (include/linux/net.h).
+/// The type of every TCP socket (include/linux/net.h).
+pub(crate) const SOCK_STREAM: u8 = 1;
+
+/// `SOCK_RAW`, likewise.
 const SOCK_RAW: u16 = 3;
 
 /// A pointer to a `struct sock`.

@@ -173,7 +173,7 @@ pub(super) fn watch(
 }
 
 /// Reading the kernel's types takes tens of megabytes once; the allocator would keep them.
-fn give_back() {
+pub(super) fn give_back() {
     #[cfg(target_env = "gnu")]
     // SAFETY: malloc_trim(3) takes no pointer and may be called at any time, by any thread.
     unsafe {

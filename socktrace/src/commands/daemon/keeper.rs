@@ -22,6 +22,7 @@ use crate::{
     change::Change,
     clock::{Clock, monotonic_ns},
     commands::{
+        live::give_back,
         look::{Look, Seen},
         question::Question,
         snapshots::Snapshots,
