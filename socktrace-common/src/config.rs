@@ -35,6 +35,25 @@ pub const STACKS_OF_PIDS: u32 = 1024;
 /// [`Config::flags`]: what happens to a young TCP socket is kept and told at once, when it ends or
 /// is no more young ([`LifeEvent`](crate::event::LifeEvent)).
 pub const FOLD_LIVES: u32 = 2048;
+/// [`Config::flags`]: `bpf_rdonly_cast()` is there (6.2), and the object calls it where it called
+/// [`CAST`].
+pub const HAVE_CAST: u32 = 32_768;
+
+/// [`Config::flags`]: nothing tells of `socket()`, so the life of a client begins with its `connect()`.
+pub const LIVES_FROM_CONNECT: u32 = 65_536;
+
+/// Number of a helper that no kernel has. Calls of it stand for `bpf_rdonly_cast()`, which has no number:
+/// user space puts its BTF identity there before it loads the object.
+pub const CAST: i32 = 0x736b_6301;
+
+/// [`Config::flags`]: an atomic addition can return what was there (5.12). Without it the instruction
+/// must not be in the object at all, see `probe/object.rs`.
+pub const HAVE_FETCH_ADD: u32 = 4096;
+/// [`Config::flags`]: `bpf_get_current_task_btf()` is there (5.11), so the verifier knows the type of
+/// what leads on from the running task.
+pub const HAVE_TASK_BTF: u32 = 8192;
+/// [`Config::flags`]: `bpf_sock_from_file()` is there (5.11).
+pub const HAVE_SOCK_FROM_FILE: u32 = 16_384;
 
 /// Words of 64 ports for one side in the map `PORTS`: 65,536 bits. Local ports come first, remote
 /// ports follow.
@@ -174,5 +193,16 @@ wire! {
         /// The stack pointer in `struct pt_regs`, where a call leaves its return address on the
         /// stack; absent on other architectures.
         pub regs_stack: u32,
+        /// BTF identities of types that pointers are cast to.
+        pub type_file: u32,
+        pub type_socket: u32,
+        /// One that begins with a pointer.
+        pub type_list_head: u32,
+        /// `struct task_struct.stack`, and from there to the registers with which the task entered the
+        /// kernel: for kernels without `bpf_task_pt_regs()`.
+        pub task_stack: u32,
+        pub stack_regs: u32,
+        /// Keeps the size a multiple of 8.
+        pub pad: u32,
     }
 }

@@ -290,6 +290,8 @@ wire! {
         pub header: Header,
         /// The socket, with the addresses and ports that it had in the end.
         pub socket: SocketInfo,
+        /// When it began: `CLOCK_MONOTONIC`, nanoseconds.
+        pub began_ns: u64,
         /// `tcp_sock.bytes_acked`, as in [`StateEvent`], of the last change to CLOSE.
         pub bytes_acked: u64,
         /// `tcp_sock.bytes_received`, likewise.
@@ -303,25 +305,23 @@ wire! {
     }
 
     /// One thing that happened to a socket: what a record of `kind` would say, less what a
-    /// [`LifeEvent`] says of the socket once.
+    /// [`LifeEvent`] says of the socket once. Small, as each byte of a record is cold memory.
     pub struct Step {
-        /// `CLOCK_MONOTONIC`, nanoseconds.
-        pub mono_ns: u64,
+        /// Nanoseconds since [`LifeEvent::began_ns`].
+        pub after_ns: u32,
         /// The process that was running, as in [`Header`].
         pub tgid: u32,
         /// The descriptor of the call; of a state change that of the `connect()` that runs.
         pub fd: i32,
         /// Socket: `SOCK_*`. Connect: what it returned. Close: references that remain. State,
-        /// destroy: `sk_err`.
-        pub value: i32,
-        /// An [`EventKind`] number: socket, connect, accept, state, close or destroy.
+        /// destroy: `sk_err`. Of a larger number the largest that there is room for.
+        pub value: i16,
+        /// An [`EventKind`] number: socket, connect, accept, state, close or destroy; and 16 times
+        /// [`STATE_ORPHAN`] and [`STATE_FIN_RECEIVED`].
         pub kind: u8,
-        /// Of a state change the old state; of a close a [`ClosedBy`] number.
-        pub old: u8,
-        /// The new state.
-        pub new: u8,
-        /// [`STATE_ORPHAN`], [`STATE_FIN_RECEIVED`].
-        pub flags: u8,
+        /// Of a state change the old state and 16 times the new one; of a close a [`ClosedBy`]
+        /// number.
+        pub states: u8,
     }
 }
 

@@ -6,9 +6,10 @@ use std::mem::offset_of;
 
 use socktrace_common::{
     config::{
-        Config, FILTER_LOCAL_PORTS, FILTER_PIDS, FILTER_REMOTE_PORTS, FOLD_LIVES, HAVE_COOKIE,
-        HAVE_PT_REGS, HAVE_RELEASE, KEEP_STACKS, ONLY_IPV4, ONLY_IPV6, Offsets, STACKS_OF_PIDS,
-        URING_CQE,
+        Config, FILTER_LOCAL_PORTS, FILTER_PIDS, FILTER_REMOTE_PORTS, FOLD_LIVES, HAVE_CAST,
+        HAVE_COOKIE, HAVE_FETCH_ADD, HAVE_PT_REGS, HAVE_RELEASE, HAVE_SOCK_FROM_FILE,
+        HAVE_TASK_BTF, KEEP_STACKS, LIVES_FROM_CONNECT, ONLY_IPV4, ONLY_IPV6, Offsets,
+        STACKS_OF_PIDS, URING_CQE,
     },
     counters::{Outcome, SLOTS, outcome_slot, seen_slot},
     event::{
@@ -133,24 +134,23 @@ fn records_of_sockets_stay_as_they_are() {
         length 90 2,
         name 92 108,
     });
-    layout!(LifeEvent, size 360, align 8, {
+    layout!(LifeEvent, size 288, align 8, {
         header 0 32,
         socket 32 56,
-        bytes_acked 88 8,
-        bytes_received 96 8,
-        listener 104 8,
-        count 112 8,
-        steps 120 240,
+        began_ns 88 8,
+        bytes_acked 96 8,
+        bytes_received 104 8,
+        listener 112 8,
+        count 120 8,
+        steps 128 160,
     });
-    layout!(Step, size 24, align 8, {
-        mono_ns 0 8,
-        tgid 8 4,
-        fd 12 4,
-        value 16 4,
-        kind 20 1,
-        old 21 1,
-        new 22 1,
-        flags 23 1,
+    layout!(Step, size 16, align 4, {
+        after_ns 0 4,
+        tgid 4 4,
+        fd 8 4,
+        value 12 2,
+        kind 14 1,
+        states 15 1,
     });
     assert_eq!(STEPS, 10);
     layout!(DestroyEvent, size 96, align 8, {
@@ -228,7 +228,7 @@ fn what_the_hooks_are_told_stays_as_it_is() {
         pid_namespace 24 4,
         pad 28 4,
     });
-    layout!(Offsets, size 344, align 4, {
+    layout!(Offsets, size 368, align 4, {
         sock_family 0 4,
         sock_state 4 4,
         sock_daddr 8 4,
@@ -313,6 +313,12 @@ fn what_the_hooks_are_told_stays_as_it_is() {
         bucket_reuse 332 4,
         bucket_reuse_port 336 4,
         regs_stack 340 4,
+        type_file 344 4,
+        type_socket 348 4,
+        type_list_head 352 4,
+        task_stack 356 4,
+        stack_regs 360 4,
+        pad 364 4,
     });
 }
 
@@ -443,6 +449,11 @@ fn every_flag_has_a_bit_of_its_own() {
         KEEP_STACKS,
         STACKS_OF_PIDS,
         FOLD_LIVES,
+        HAVE_CAST,
+        LIVES_FROM_CONNECT,
+        HAVE_FETCH_ADD,
+        HAVE_TASK_BTF,
+        HAVE_SOCK_FROM_FILE,
     ];
     assert!(flags.iter().all(|flag| flag.is_power_of_two()));
     let all = flags.iter().fold(0, |all, flag| all | flag);

@@ -14,7 +14,7 @@ use aya_ebpf::{
     helpers::{bpf_ktime_get_ns, generated::bpf_probe_read_kernel},
 };
 use socktrace_common::{
-    config::FOLD_LIVES,
+    config::{FOLD_LIVES, LIVES_FROM_CONNECT},
     event::{ClosedBy, EventKind, Header, LifeEvent, STEPS, Step},
     socket::{SYNTHETIC_ID, SocketInfo},
 };
@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// A socket is young for so long: afterwards somebody may be waiting to hear of it.
-const YOUNG_NS: u64 = 1_000_000_000;
+const YOUNG_NS: i64 = 1_000_000_000;
 
 /// In [`LifeEvent::count`] of the map: it is being told, so nothing can be added.
 const TOLD: u64 = 1 << 32;
@@ -35,6 +35,7 @@ const TOLD: u64 = 1 << 32;
 #[derive(Clone, Copy)]
 pub(crate) enum Born {
     BySocket = 0,
+    /// By a state change: a child of a listener, or a client of whose `socket()` nobody tells.
     ByHandshake = 1,
 }
 
@@ -44,33 +45,53 @@ pub(crate) fn folding() -> bool {
     config!(flags) & FOLD_LIVES != 0
 }
 
+/// Does the life of a client begin with its `connect()`?
+#[inline(always)]
+pub(crate) fn from_connect() -> bool {
+    config!(flags) & LIVES_FROM_CONNECT != 0
+}
+
 /// What a step says besides its time.
 #[inline(always)]
 pub(crate) fn step(kind: EventKind, tgid: u32, fd: i32, value: i32) -> Step {
     Step {
-        mono_ns: 0,
+        after_ns: 0,
         tgid,
         fd,
-        value,
+        value: value as i16,
         kind: kind as u8,
-        old: 0,
-        new: 0,
-        flags: 0,
+        states: 0,
     }
 }
 
 /// A descriptor of the socket goes.
 #[inline(always)]
 pub(crate) fn closed(tgid: u32, fd: i32, by: ClosedBy, references_left: i64) -> Step {
-    let value = if references_left > i64::from(i32::MAX) {
-        i32::MAX
+    let most = i64::from(i16::MAX);
+    let value = if references_left > most {
+        most
     } else {
-        references_left as i32
+        references_left
     };
     Step {
-        old: by as u8,
-        ..step(EventKind::Close, tgid, fd, value)
+        states: by as u8,
+        ..step(EventKind::Close, tgid, fd, value as i32)
     }
+}
+
+/// The state changes.
+#[inline(always)]
+pub(crate) fn changed(
+    tgid: u32,
+    connect_fd: i32,
+    error: i32,
+    [old, new]: [u8; 2],
+    flags: u16,
+) -> Step {
+    let mut step = step(EventKind::State, tgid, connect_fd, error);
+    step.kind |= (flags << 4) as u8;
+    step.states = old | new << 4;
+    step
 }
 
 /// A life begins with this step; `describe` writes whose it is. False where it is not kept, and then
@@ -80,7 +101,7 @@ pub(crate) fn begin(
     born: Born,
     id: u64,
     describe: impl FnOnce(*mut SocketInfo),
-    mut first: Step,
+    first: Step,
 ) -> bool {
     if !folding() || id == 0 || id >= SYNTHETIC_ID {
         return false;
@@ -91,8 +112,8 @@ pub(crate) fn begin(
     // SAFETY: the map's value is a life, and this program alone uses it on this CPU. What is left
     // over of another life in it lies beyond `count`.
     unsafe {
-        first.mono_ns = bpf_ktime_get_ns();
         describe(&raw mut (*life).socket);
+        (&raw mut (*life).began_ns).write(bpf_ktime_get_ns());
         (&raw mut (*life).bytes_acked).write(0);
         (&raw mut (*life).bytes_received).write(0);
         (&raw mut (*life).listener).write(0);
@@ -122,11 +143,11 @@ pub(crate) fn add(
 ) -> bool {
     // SAFETY: the caller's is the map's value, and the index is within it.
     unsafe {
-        step.mono_ns = bpf_ktime_get_ns();
         let steps = (&raw mut (*life).steps).cast::<Step>();
-        let age = step.mono_ns.wrapping_sub((*steps).mono_ns);
-        // Signed, as its first step may have been taken on another CPU this very moment.
-        if (age as i64) < YOUNG_NS as i64 {
+        let age = bpf_ktime_get_ns().wrapping_sub((*life).began_ns) as i64;
+        if age < YOUNG_NS {
+            // Another CPU's clock may be a little behind.
+            step.after_ns = if age < 0 { 0 } else { age as u32 };
             let at = fetch_add(&raw mut (*life).count, 1);
             if at < STEPS as u64 {
                 steps.add(at as usize).write(step);

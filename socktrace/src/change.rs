@@ -304,7 +304,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// What there is to tell of a socket, in the order of its life.
+    /// What there is to tell of a socket, in the order of its life: each is at its own number.
     pub const OF_SOCKETS: [Self; 9] = [
         Self::Socket,
         Self::Bind,
@@ -366,5 +366,18 @@ impl What {
             Self::Snapshot { .. } => Kind::Snapshot,
             Self::Lost { .. } => Kind::Lost,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_of_sockets_are_at_their_own_numbers() {
+        for (place, kind) in Kind::OF_SOCKETS.into_iter().enumerate() {
+            assert_eq!(kind as usize, place);
+        }
+        assert!(Kind::Lost as usize >= Kind::OF_SOCKETS.len());
     }
 }

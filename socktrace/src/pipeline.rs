@@ -238,7 +238,9 @@ impl Pipeline {
         self.table.apply(&event, &mut changes);
         self.show_all(changes)?;
         match event {
-            Event::Process(_) if self.ask == Ask::Details => self.look_up(header.tgid),
+            Event::Process(_) if matches!(self.ask, Ask::Details | Ask::Families) => {
+                self.look_up(header.tgid)
+            }
             Event::Fork(fork) => {
                 if self.select.pids.contains(&header.tgid) {
                     self.select.pids.insert(fork.child);

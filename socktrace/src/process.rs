@@ -129,6 +129,9 @@ pub enum Ask {
     Names,
     /// That, and which control group and container each is in.
     Details,
+    /// The same, but of a child only when it runs another program: until then it has what its parent
+    /// has. Almost: it may have been born into another control group.
+    Families,
 }
 
 impl Ask {
@@ -140,7 +143,7 @@ impl Ask {
     /// The details, if they are asked for.
     pub fn details(self, pid: u32) -> Details {
         match self {
-            Self::Details => read_details(pid),
+            Self::Details | Self::Families => read_details(pid),
             Self::Names | Self::Nothing => Details::default(),
         }
     }

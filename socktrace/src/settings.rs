@@ -41,7 +41,7 @@ impl Default for Daemon {
     fn default() -> Self {
         Self {
             max_sockets: MOST_SOCKETS,
-            ring_size: 8192,
+            ring_size: 4096,
         }
     }
 }

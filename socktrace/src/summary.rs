@@ -40,8 +40,8 @@ impl Summary {
     /// Counts a row.
     pub fn add(&mut self, change: &Change) {
         let kind = change.what.kind();
-        if let Some(index) = Kind::OF_SOCKETS.iter().position(|known| *known == kind) {
-            self.counts[index] += 1;
+        if let Some(count) = self.counts.get_mut(kind as usize) {
+            *count += 1;
         }
         match change.what {
             What::Connect { error: Some(_), .. } => self.failed_connects += 1,

@@ -79,31 +79,32 @@ impl Life {
     }
 
     fn event(&self, step: &Step) -> Result<Event, DecodeError> {
-        let number = u16::from(step.kind);
+        let number = u16::from(step.kind & 15);
         let kind = EventKind::from_number(number)
             .filter(|kind| kind.is_step())
             .ok_or(DecodeError::UnknownKind(number))?;
         let header = Header {
-            mono_ns: step.mono_ns,
+            mono_ns: self.0.began_ns.saturating_add(u64::from(step.after_ns)),
             kind: number,
             tgid: step.tgid,
             tid: 0,
             stack: 0,
             ..self.0.header
         };
-        let (socket, fd) = (self.0.socket, step.fd);
+        let (socket, fd, value) = (self.0.socket, step.fd, i32::from(step.value));
+        let (old, new) = (step.states & 15, step.states >> 4);
         Ok(match kind {
             EventKind::Socket => Event::Socket(SocketEvent {
                 header,
                 socket,
                 fd,
-                socket_type: step.value.unsigned_abs(),
+                socket_type: value.unsigned_abs(),
             }),
             EventKind::Connect => Event::Connect(ConnectEvent {
                 header,
                 socket,
                 fd,
-                ret: step.value,
+                ret: value,
                 ..ConnectEvent::new_zeroed()
             }),
             EventKind::Accept => Event::Accept(AcceptEvent {
@@ -117,28 +118,28 @@ impl Life {
                 header,
                 socket,
                 fd,
-                by: u32::from(step.old),
-                references_left: i64::from(step.value),
+                by: u32::from(step.states),
+                references_left: i64::from(value),
             }),
             EventKind::Destroy => Event::Destroy(DestroyEvent {
                 header,
                 socket,
-                error: step.value,
+                error: value,
                 pad: 0,
             }),
             // The only one that is left of those that may be steps.
             _ => Event::State(StateEvent {
                 header,
                 socket: SocketInfo {
-                    state: step.old,
+                    state: old,
                     ..socket
                 },
                 bytes_acked: self.0.bytes_acked,
                 bytes_received: self.0.bytes_received,
-                old: step.old,
-                new: step.new,
-                flags: u16::from(step.flags),
-                error: step.value,
+                old,
+                new,
+                flags: u16::from(step.kind >> 4),
+                error: value,
                 connect_fd: fd,
                 pad: 0,
             }),
@@ -157,16 +158,14 @@ mod tests {
     use super::*;
     use crate::{change::Kind, table::SocketTable};
 
-    fn step(mono_ns: u64, kind: EventKind, value: i32, states: [TcpState; 2]) -> Step {
+    fn step(after_ns: u32, kind: EventKind, value: i16, states: [TcpState; 2]) -> Step {
         Step {
-            mono_ns,
+            after_ns,
             tgid: 7,
             fd: 3,
             value,
             kind: kind as u8,
-            old: states[0] as u8,
-            new: states[1] as u8,
-            flags: 0,
+            states: states[0] as u8 | (states[1] as u8) << 4,
         }
     }
 
@@ -184,9 +183,10 @@ mod tests {
             family: FAMILY_IPV4,
             ..SocketInfo::new_zeroed()
         };
+        life.began_ns = 1_000;
         (life.bytes_acked, life.bytes_received) = (12, 1);
         let mut close = step(50, EventKind::Close, 0, [Close, Close]);
-        close.old = ClosedBy::Close as u8;
+        close.states = ClosedBy::Close as u8;
         let steps = [
             step(10, EventKind::Socket, 1, [Close, Close]),
             step(20, EventKind::State, 0, [Close, SynSent]),
@@ -233,7 +233,7 @@ mod tests {
         );
         assert!(table.is_empty());
         let end = changes.last().unwrap();
-        assert_eq!(end.mono_ns, 71);
+        assert_eq!(end.mono_ns, 1_071);
         assert_eq!(end.socket.owner.as_ref().unwrap().pid, 7);
     }
 
@@ -282,8 +282,8 @@ mod tests {
             Err(DecodeError::UnknownKind(EventKind::Fork as u16))
         );
         life = client();
-        life.steps[1].new = 99;
-        assert_eq!(Life::new(life), Err(DecodeError::UnknownState(99)));
+        life.steps[1].states = TcpState::Close as u8 | 15 << 4;
+        assert_eq!(Life::new(life), Err(DecodeError::UnknownState(15)));
         let bytes = client();
         let bytes = &bytes.as_bytes()[..200];
         assert_eq!(Life::decode(bytes), Err(DecodeError::Truncated(200)));

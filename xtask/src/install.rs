@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{
     compiler::llvm_major,
-    linker,
+    dist, linker,
     toolchain::Toolchain,
     util::{as_root, cargo, find, on_system, output, run},
 };
@@ -57,6 +57,13 @@ const SERVICES: [(&str, &str); 6] = [
     ("prometheus", "prometheus"),
     ("prometheus-alertmanager", "prometheus-alertmanager"),
     ("redis-server", "redis-server"),
+];
+
+/// For the container in which the package is tested.
+const FOR_PACKAGE_TEST: [(&str, &str); 3] = [
+    ("binutils", "strip"),
+    ("debootstrap", "debootstrap"),
+    ("systemd-container", "systemd-nspawn"),
 ];
 
 const NEXTEST: (&str, &str) = ("cargo-nextest", "0.9.143");
@@ -147,6 +154,31 @@ pub(crate) fn for_tests() -> Result<()> {
 /// What `cargo xtask ci` needs beyond compilers and tests.
 pub(crate) fn for_checks() -> Result<()> {
     cargo_tool(DENY)
+}
+
+/// What `cargo xtask package-test` needs.
+pub(crate) fn for_package_test() -> Result<()> {
+    let packages = FOR_PACKAGE_TEST
+        .iter()
+        .filter(|(_, program)| !on_system(program));
+    let packages: Vec<_> = packages.map(|&(package, _)| package).collect();
+    if !packages.is_empty() {
+        apt(&packages)?;
+    }
+    cargo_tool(dist::DEB)
+}
+
+/// By name, all that it needs and `is_there` does not find; fewer where a package is there already.
+pub(crate) fn missing_for_package_test(
+    has_package: bool,
+    is_there: impl Fn(&str) -> bool,
+) -> Vec<&'static str> {
+    let maker = (!has_package).then_some(dist::DEB.0);
+    let programs = FOR_PACKAGE_TEST.iter().map(|&(_, program)| program);
+    programs
+        .chain(maker)
+        .filter(|program| !is_there(program))
+        .collect()
 }
 
 /// By name, all that the tests need and `is_there` does not find.

@@ -26,13 +26,14 @@ mod dependencies;
 mod dist;
 mod docs;
 mod fuzz;
+mod package_test;
 mod run;
 mod sbom;
 mod test;
 
 mod ci;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -81,6 +82,18 @@ enum Command {
     Install,
     /// Make the packages (.deb and .rpm)
     Dist,
+    /// Install the package for Debian in a container, use it, upgrade and remove it; as root
+    PackageTest {
+        /// This package; without one it is made, of a debug build
+        #[arg(long)]
+        deb: Option<PathBuf>,
+        /// Where the container's Debian is, or is made; without it in target/package-test
+        #[arg(long)]
+        root: Option<PathBuf>,
+        /// Install what it needs first
+        #[arg(long)]
+        install: bool,
+    },
     /// Write the pages of docs/ that come from the code
     Docs,
     /// Give hostile bytes to what reads bytes of others, with cargo-fuzz
@@ -104,6 +117,9 @@ enum Command {
         connections: usize,
         close_wait: usize,
     },
+    /// The calls that `bench` measures
+    #[command(hide = true)]
+    Spin,
     /// The connections that `bench` measures
     #[command(hide = true)]
     Drive {
@@ -130,6 +146,9 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Ci { install } => ci::ci(install),
         Command::Bpf { check, install } => bpf::bpf(check, install),
         Command::Dist => dist::dist(),
+        Command::PackageTest { deb, root, install } => {
+            package_test::package_test(deb, root, install)
+        }
         Command::Docs => docs::docs(),
         Command::Fuzz { seconds, target } => fuzz::fuzz(seconds, target.as_deref()),
         Command::Install => install::everything(),
@@ -139,6 +158,7 @@ fn dispatch(command: Command) -> Result<()> {
             connections,
             close_wait,
         } => bench::hold(connections, close_wait),
+        Command::Spin => bench::spin(),
         Command::Drive { connections, close } => bench::drive(connections, close),
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     emit::{emit, run},
     filter,
     kernel::{
-        Probed,
+        Cast,
         file::{self, SocketFile},
         sock, task,
     },
@@ -65,9 +65,9 @@ fn try_accept(context: &TracePointContext) -> Outcome {
 /// Identity of a listener, 0 if it is not known.
 #[inline(always)]
 pub(super) fn identity(listener: Option<SocketFile>) -> u64 {
-    // SAFETY: `Probed` takes any address, and the listener is an open file's socket.
+    // SAFETY: the listener is an open file's socket, which was cast.
     listener.map_or(0, |file| unsafe {
-        sock::identity_any(file.sk, sock::kind::<Probed>(file.sk).protocol)
+        sock::identity_any(file.sk, sock::kind::<Cast>(file.sk).protocol)
     })
 }
 

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     emit::{emit, run},
     filter,
-    kernel::{Probed, file, sock, task},
+    kernel::{Cast, file, sock, task},
     life,
     process::announce,
 };
@@ -89,8 +89,8 @@ pub(super) fn called(
     life::over(context, socket.id);
     let listens = matches!(kind, EventKind::Listen);
     if listens && ret == 0 {
-        // SAFETY: `Probed` takes any address.
-        let netns = unsafe { sock::netns::<Probed>(socket.file.sk) };
+        // SAFETY: the socket was cast.
+        let netns = unsafe { sock::netns::<Cast>(socket.file.sk) };
         // Only TCP tells of children that nobody has accepted.
         let tcp = socket.at.kind.protocol == Protocol::Tcp;
         if tcp && filter::listen(netns, socket.at.lport).is_err() || socket.follow().is_err() {

@@ -106,7 +106,7 @@ unsafe fn try_release(context: &SockContext, sk: Sock) -> Outcome {
         if kind.protocol == Protocol::Tcp || !filter::protocol(kind.protocol) {
             return Outcome::Filtered;
         }
-        let inode = sock::inode_identity(sk);
+        let inode = sock::inode_identity::<Probed>(sk);
         let id = if kind.protocol == Protocol::Mptcp {
             inode
         } else {

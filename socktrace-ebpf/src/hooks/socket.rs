@@ -19,7 +19,7 @@ use super::{
 use crate::{
     emit::{emit, run},
     filter,
-    kernel::{Probed, file, sock, task},
+    kernel::{Cast, file, sock, task},
     life::{self, Born},
     process::announce,
     stack,
@@ -122,7 +122,7 @@ pub(super) fn created(
             (&raw mut (*record).header.stack).write(stack);
             socket.describe(&raw mut (*record).socket);
             (&raw mut (*record).fd).write(fd);
-            let socket_type = sock::socket_type::<Probed>(socket.file.sk);
+            let socket_type = sock::socket_type::<Cast>(socket.file.sk);
             (&raw mut (*record).socket_type).write(socket_type);
         })
     }

@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use socktrace_common::{
     counters::Outcome,
-    event::{EventKind, StateEvent, Step},
+    event::{EventKind, StateEvent},
     socket::TcpState,
 };
 
@@ -145,23 +145,20 @@ unsafe fn folded<M: SockMemory>(
 ) -> bool {
     // SAFETY: the caller's socket fits `M`.
     unsafe {
-        let step = Step {
-            old,
-            new,
-            flags: sock::flags::<M>(sk) as u8,
-            ..life::step(
-                EventKind::State,
-                pid::running_tgid(),
-                connect_fd,
-                sock::error::<M>(sk),
-            )
-        };
+        let step = life::changed(
+            pid::running_tgid(),
+            connect_fd,
+            sock::error::<M>(sk),
+            [old, new],
+            sock::flags::<M>(sk),
+        );
         let describe = |out| sock::describe::<M>(sk, id, at, out);
         if new == SYN_RECV && old == LISTEN {
             return life::begin(Born::ByHandshake, id, describe, step);
         }
         let Some(life) = life::of(id) else {
-            return false;
+            let begins = new == SYN_SENT && life::from_connect();
+            return begins && life::begin(Born::ByHandshake, id, describe, step);
         };
         if old == SYN_SENT {
             // Now it has a port, and addresses.

@@ -9,7 +9,7 @@ use socktrace_common::{
 use crate::{
     filter::{self, MapFull},
     kernel::{
-        Probed,
+        Cast,
         file::SocketFile,
         pid,
         sock::{self, Endpoint, Kind},
@@ -39,7 +39,7 @@ pub(super) fn young(file: &SocketFile) -> Option<(u64, *mut LifeEvent)> {
     if !life::folding() {
         return None;
     }
-    // SAFETY: `Probed` takes any address, and this is the open file's socket.
+    // SAFETY: this is the open file's socket, which was cast.
     let cookie = unsafe { sock::cookie(file.sk) };
     Some((cookie, life::of(cookie)?))
 }
@@ -51,9 +51,9 @@ impl Subject {
         if !life::folding() {
             return None;
         }
-        // SAFETY: `Probed` takes any address, and this is the open file's socket.
+        // SAFETY: this is the open file's socket, which was cast.
         unsafe {
-            let kind = sock::kind::<Probed>(file.sk);
+            let kind = sock::kind::<Cast>(file.sk);
             let wanted = kind.protocol == Protocol::Tcp && filter::protocol(Protocol::Tcp);
             wanted.then(|| (sock::cookie(file.sk), kind))
         }
@@ -62,13 +62,13 @@ impl Subject {
     /// The socket, unless it is not wanted.
     #[inline(always)]
     pub(super) fn of(file: SocketFile) -> Option<Self> {
-        // SAFETY: `Probed` takes any address, and this is the open file's socket.
+        // SAFETY: this is the open file's socket, which was cast.
         unsafe {
-            let kind = sock::kind::<Probed>(file.sk);
+            let kind = sock::kind::<Cast>(file.sk);
             if !filter::protocol(kind.protocol) {
                 return None;
             }
-            let at = sock::endpoint::<Probed>(file.sk, kind);
+            let at = sock::endpoint::<Cast>(file.sk, kind);
             if !filter::endpoint(&at) {
                 return None;
             }
@@ -99,8 +99,8 @@ impl Subject {
     /// Its `sk_err`.
     #[inline(always)]
     pub(super) fn error(&self) -> i32 {
-        // SAFETY: `Probed` takes any address.
-        unsafe { sock::error::<Probed>(self.file.sk) }
+        // SAFETY: the socket was cast.
+        unsafe { sock::error::<Cast>(self.file.sk) }
     }
 
     /// Writes what identifies the socket and how it stands.
@@ -111,6 +111,6 @@ impl Subject {
     #[inline(always)]
     pub(super) unsafe fn describe(&self, out: *mut SocketInfo) {
         // SAFETY: the socket is the open file's; `out` is the caller's promise.
-        unsafe { sock::describe::<Probed>(self.file.sk, self.id, &self.at, out) }
+        unsafe { sock::describe::<Cast>(self.file.sk, self.id, &self.at, out) }
     }
 }

@@ -4,7 +4,7 @@ use core::{ffi::c_void, ptr};
 
 use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_seq_write, bpf_sock_from_file};
 use socktrace_common::{
-    config::HAVE_COOKIE,
+    config::{HAVE_COOKIE, HAVE_SOCK_FROM_FILE},
     holder::{HOLDS_PIPE, HOLDS_SOCKET, HolderRecord},
     socket::{FAMILY_IPV4, FAMILY_IPV6},
 };
@@ -12,7 +12,7 @@ use socktrace_common::{
 use super::context_pointer;
 use crate::{
     kernel::{
-        Memory as _, Typed, pid, present,
+        Memory, Probed, Typed, file, pid, present,
         sock::{self, Sock},
         task::{self, Task},
     },
@@ -92,16 +92,26 @@ unsafe fn describe(task: Task, fd: u32, file: *const u8) -> Option<HolderRecord>
             kind: HOLDS_SOCKET,
             pad: 0,
         };
-        // Asks for the file's operations, so neither a descriptor opened with O_PATH nor the name
-        // of a Unix socket in a file system passes (5.11).
-        let socket = bpf_sock_from_file(file.cast_mut().cast());
-        if !socket.is_null() {
-            let sk = Typed::pointer(socket.cast_const().cast(), offset!(socket_sk));
-            if sk.is_null() {
-                return None;
+        if config!(flags) & HAVE_SOCK_FROM_FILE == 0 {
+            if let Some(socket) = file::socket_of(file) {
+                fill::<Probed>(&mut record, socket.sk);
+                return Some(record);
             }
-            fill(&mut record, sk);
-            return Some(record);
+        } else {
+            // Asks for the file's operations, so neither a descriptor opened with O_PATH nor the name
+            // of a Unix socket in a file system passes (5.11).
+            let socket = bpf_sock_from_file(file.cast_mut().cast());
+            if !socket.is_null() {
+                let sk = Typed::pointer(socket.cast_const().cast(), offset!(socket_sk));
+                if sk.is_null() {
+                    return None;
+                }
+                if config!(flags) & HAVE_COOKIE != 0 {
+                    record.cookie = bpf_get_socket_cookie(sk.cast_mut().cast());
+                }
+                fill::<Typed>(&mut record, sk);
+                return Some(record);
+            }
         }
         let super_block = Typed::pointer(inode, offset!(inode_super));
         record.kind = HOLDS_PIPE;
@@ -112,22 +122,19 @@ unsafe fn describe(task: Task, fd: u32, file: *const u8) -> Option<HolderRecord>
 }
 
 #[inline(always)]
-unsafe fn fill(record: &mut HolderRecord, sk: Sock) {
-    // SAFETY: the caller's pointer is a typed socket.
+unsafe fn fill<M: Memory>(record: &mut HolderRecord, sk: Sock) {
+    // SAFETY: the caller's pointer is a socket, and fits `M`.
     unsafe {
-        if config!(flags) & HAVE_COOKIE != 0 {
-            record.cookie = bpf_get_socket_cookie(sk.cast_mut().cast());
-        }
-        record.netns = sock::netns::<Typed>(sk);
-        record.proto = Typed::read(sk, offset!(sock_protocol));
-        record.family = Typed::read(sk, offset!(sock_family));
-        record.socket_type = Typed::read(sk, offset!(sock_type));
-        record.state = Typed::read(sk, offset!(sock_state));
+        record.netns = sock::netns::<M>(sk);
+        record.proto = M::read(sk, offset!(sock_protocol));
+        record.family = M::read(sk, offset!(sock_family));
+        record.socket_type = M::read(sk, offset!(sock_type));
+        record.state = M::read(sk, offset!(sock_state));
         if record.family == u16::from(FAMILY_IPV4) || record.family == u16::from(FAMILY_IPV6) {
-            record.lport = Typed::read(sk, offset!(sock_num));
+            record.lport = M::read(sk, offset!(sock_num));
         }
         if present(offset!(sock_shutdown)) {
-            record.shutdown = Typed::read(sk, offset!(sock_shutdown));
+            record.shutdown = M::read(sk, offset!(sock_shutdown));
         }
     }
 }

@@ -1,6 +1,12 @@
 //! From a descriptor to its socket.
 
-use super::{Memory as _, Probed, Typed, present, sock::Sock, task};
+use super::{
+    Cast, Memory as _,
+    cast::cast,
+    present,
+    sock::Sock,
+    task::{self, OfTask},
+};
 use crate::maps::offset;
 
 /// `S_IFMT` and `S_IFSOCK`.
@@ -25,18 +31,20 @@ pub(crate) fn socket(fd: i32) -> Option<SocketFile> {
 /// The socket that is this open file, if it is one.
 #[inline(always)]
 pub(crate) fn socket_of(file: *const u8) -> Option<SocketFile> {
-    // SAFETY: `Probed` takes any address.
+    // SAFETY: each address is cast to what it is before it is read through.
     unsafe {
-        let inode = Probed::pointer(file, offset!(file_inode));
-        if Probed::read::<u16>(inode, offset!(inode_mode)) & TYPE_MASK != SOCKET {
+        let file = cast(file, offset!(type_file));
+        let inode = Cast::pointer(file, offset!(file_inode));
+        if Cast::read::<u16>(inode, offset!(inode_mode)) & TYPE_MASK != SOCKET {
             return None;
         }
         // Null for a descriptor that was opened with O_PATH.
-        let socket = Probed::pointer(file, offset!(file_private_data));
+        let socket = Cast::read::<usize>(file, offset!(file_private_data)) as *const u8;
         if socket.is_null() {
             return None;
         }
-        let sk = Probed::pointer(socket, offset!(socket_sk));
+        let socket = cast(socket, offset!(type_socket));
+        let sk = Cast::pointer(socket, offset!(socket_sk));
         (!sk.is_null()).then_some(SocketFile { file, sk })
     }
 }
@@ -44,15 +52,16 @@ pub(crate) fn socket_of(file: *const u8) -> Option<SocketFile> {
 /// The `struct file` behind a descriptor of the running process.
 #[inline(always)]
 pub(crate) fn open_file(fd: i32) -> Option<*const u8> {
-    // SAFETY: the table's type is known to the verifier; the array behind it is read with
-    // `Probed`, within its bounds.
+    // SAFETY: the table's type is known to the verifier; the array behind it is read within its
+    // bounds, a place at a time as if it were another struct that begins with a pointer.
     unsafe {
-        let table = Typed::pointer(task::files(task::current()), offset!(files_fdt));
-        if fd < 0 || fd as u32 >= Typed::read::<u32>(table, offset!(fdt_max_fds)) {
+        let table = OfTask::pointer(task::files(task::current()), offset!(files_fdt));
+        if fd < 0 || fd as u32 >= OfTask::read::<u32>(table, offset!(fdt_max_fds)) {
             return None;
         }
-        let array = Typed::read::<usize>(table, offset!(fdt_fd)) as *const u8;
-        let file = Probed::pointer(array, fd as u32 * 8);
+        let array = OfTask::read::<usize>(table, offset!(fdt_fd)) as *const u8;
+        let place = cast(array.wrapping_add(fd as usize * 8), offset!(type_list_head));
+        let file = Cast::read::<usize>(place, 0) as *const u8;
         (!file.is_null()).then_some(file)
     }
 }
@@ -61,13 +70,13 @@ impl SocketFile {
     /// References to the file that remain when this descriptor goes; -1 where unknown.
     #[inline(always)]
     pub(crate) fn references_left(&self) -> i64 {
-        // SAFETY: `Probed` takes any address.
+        // SAFETY: the file was cast.
         unsafe {
             if present(offset!(file_ref)) {
                 // file_ref_t counts from 0 for one reference (include/linux/file_ref.h, 6.13).
-                Probed::read(self.file, offset!(file_ref))
+                Cast::read(self.file, offset!(file_ref))
             } else if present(offset!(file_count)) {
-                Probed::read::<i64>(self.file, offset!(file_count)) - 1
+                Cast::read::<i64>(self.file, offset!(file_count)) - 1
             } else {
                 -1
             }

@@ -1,5 +1,6 @@
 //! Typed reads of kernel structs. What differs between kernels lives and dies here.
 
+mod cast;
 pub(crate) mod file;
 pub(crate) mod pid;
 pub(crate) mod sock;
@@ -9,6 +10,8 @@ pub(crate) mod uring;
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use socktrace_common::config::ABSENT;
+
+pub(crate) use self::cast::Cast;
 
 /// A way to read kernel memory at an offset that only the running kernel knows.
 pub(crate) trait Memory {

@@ -4,8 +4,8 @@
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 
 use super::{
-    Memory as _, Probed, Typed,
-    task::{self, Task},
+    Memory as _, Probed,
+    task::{self, OfTask, Task},
 };
 use crate::maps::{config, offset};
 
@@ -28,7 +28,7 @@ pub(crate) fn running() -> (u32, u32) {
     let task = task::current();
     // SAFETY: the current task is a typed task.
     unsafe {
-        let thread = Typed::pointer(task, offset!(task_thread_pid));
+        let thread = OfTask::pointer(task, offset!(task_thread_pid));
         (tgid(task), number(thread as u64))
     }
 }
@@ -49,10 +49,10 @@ pub(crate) unsafe fn tgid(task: Task) -> u32 {
     // SAFETY: the caller's pointer is a typed task, and so is what its signal field leads to.
     unsafe {
         if initial() {
-            return Typed::read(task, offset!(task_tgid));
+            return OfTask::read(task, offset!(task_tgid));
         }
-        let signal = Typed::pointer(task, offset!(task_signal));
-        number(Typed::pointer(signal, offset!(signal_tgid)) as u64)
+        let signal = OfTask::pointer(task, offset!(task_signal));
+        number(OfTask::pointer(signal, offset!(signal_tgid)) as u64)
     }
 }
 

@@ -11,7 +11,7 @@ use socktrace_common::{
     },
 };
 
-use super::{Memory, Probed, Typed, present};
+use super::{Cast, Memory, Probed, Typed, present};
 use crate::maps::{IDENTITIES, NEXT_IDENTITY, config, offset, take_number};
 
 /// Bit of `SOCK_DONE` in `sk_flags` (`enum sock_flags`, include/net/sock.h): `tcp_fin()` sets it
@@ -99,16 +99,16 @@ pub(crate) unsafe fn identity_typed(sk: Sock) -> u64 {
         unsafe { bpf_get_socket_cookie(sk.cast_mut().cast()) }
     } else {
         // SAFETY: the caller's pointer is a socket.
-        unsafe { identity_probed(sk) }
+        unsafe { identity_kept::<Typed>(sk) }
     }
 }
 
 /// Identity of a socket from a program that may not make the kernel give it a cookie: the cookie
 /// if there is one; else 0, or where nobody ever asks for cookies an identity of our own.
 #[inline(always)]
-pub(crate) unsafe fn identity_probed(sk: Sock) -> u64 {
-    // SAFETY: `Probed` takes any address.
-    let cookie: u64 = unsafe { Probed::read(sk, offset!(sock_cookie)) };
+pub(crate) unsafe fn identity_kept<M: Memory>(sk: Sock) -> u64 {
+    // SAFETY: the caller's pointer fits `M`.
+    let cookie: u64 = unsafe { M::read(sk, offset!(sock_cookie)) };
     if config!(flags) & HAVE_COOKIE != 0 {
         return cookie;
     }
@@ -133,17 +133,17 @@ pub(crate) unsafe fn identity_probed(sk: Sock) -> u64 {
     }
 }
 
-/// Its cookie, 0 if it has none.
+/// Cookie of an open file's socket, 0 if it has none.
 #[inline(always)]
 pub(crate) unsafe fn cookie(sk: Sock) -> u64 {
-    // SAFETY: `Probed` takes any address.
-    unsafe { Probed::read(sk, offset!(sock_cookie)) }
+    // SAFETY: the caller's pointer was cast.
+    unsafe { Cast::read(sk, offset!(sock_cookie)) }
 }
 
 /// Writes what is known of a socket at its birth, before it has addresses.
 #[inline(always)]
 pub(crate) unsafe fn newborn(sk: Sock, id: u64, kind: Kind, out: *mut SocketInfo) {
-    // SAFETY: `Probed` takes any address, and `out` is a record that is being filled.
+    // SAFETY: the caller's pointer was cast, and `out` is a record that is being filled.
     unsafe {
         out.write(SocketInfo {
             id,
@@ -154,8 +154,8 @@ pub(crate) unsafe fn newborn(sk: Sock, id: u64, kind: Kind, out: *mut SocketInfo
             proto: kind.proto,
             family: kind.family,
             state: TcpState::Close as u8,
-            netns: netns::<Probed>(sk),
-            inode: inode::<Probed>(sk),
+            netns: netns::<Cast>(sk),
+            inode: inode::<Cast>(sk),
         });
     }
 }
@@ -169,24 +169,24 @@ pub(crate) unsafe fn newborn(sk: Sock, id: u64, kind: Kind, out: *mut SocketInfo
 /// (net/mptcp/protocol.c) copies it.
 #[inline(always)]
 pub(crate) unsafe fn identity_any(sk: Sock, protocol: Protocol) -> u64 {
-    // SAFETY: `Probed` takes any address.
+    // SAFETY: the caller's pointer was cast.
     unsafe {
         if protocol == Protocol::Tcp {
-            return identity_probed(sk);
+            return identity_kept::<Cast>(sk);
         }
-        let cookie: u64 = Probed::read(sk, offset!(sock_cookie));
+        let cookie: u64 = Cast::read(sk, offset!(sock_cookie));
         if cookie != 0 && protocol != Protocol::Mptcp {
             return cookie;
         }
-        inode_identity(sk)
+        inode_identity::<Cast>(sk)
     }
 }
 
 /// Identity of a socket without a cookie: its inode number, 0 where it has none.
 #[inline(always)]
-pub(crate) unsafe fn inode_identity(sk: Sock) -> u64 {
-    // SAFETY: `Probed` takes any address.
-    let inode = unsafe { inode::<Probed>(sk) };
+pub(crate) unsafe fn inode_identity<M: Memory>(sk: Sock) -> u64 {
+    // SAFETY: the caller's pointer fits `M`.
+    let inode = unsafe { inode::<M>(sk) };
     if inode == 0 {
         0
     } else {
@@ -384,6 +384,6 @@ impl SockMemory for Probed {
     #[inline(always)]
     unsafe fn identity(sk: Sock) -> u64 {
         // SAFETY: the caller's pointer is a socket.
-        unsafe { identity_probed(sk) }
+        unsafe { identity_kept::<Self>(sk) }
     }
 }

@@ -1,21 +1,74 @@
 //! `struct task_struct`: the running process, its name, the arguments of its system call.
 
-use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs};
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_task, bpf_get_current_task_btf, bpf_task_pt_regs,
+};
 use socktrace_common::{
-    config::HAVE_PT_REGS,
+    config::{HAVE_PT_REGS, HAVE_TASK_BTF},
     event::{DESCRIPTOR_WORDS, DescriptorSet},
 };
 
-use super::{Memory as _, Probed, Typed, present};
+use super::{Memory, Probed, Typed, present};
 use crate::maps::{config, offset};
 
-/// A pointer to a `struct task_struct` that the verifier knows as such.
+/// A pointer to a `struct task_struct` that the verifier knows as such; before 5.11 it may know
+/// nothing of it.
 pub(crate) type Task = *const u8;
 
 #[inline(always)]
 pub(crate) fn current() -> Task {
+    if config!(flags) & HAVE_TASK_BTF == 0 {
+        // SAFETY: the helper has no conditions.
+        return unsafe { bpf_get_current_task() } as Task;
+    }
     // SAFETY: the helper has no conditions (5.11).
     unsafe { bpf_get_current_task_btf() }.cast_const().cast()
+}
+
+/// What belongs to a task: typed where the verifier knows the running task's type.
+pub(crate) struct OfTask;
+
+impl Memory for OfTask {
+    #[inline(always)]
+    unsafe fn read<T: Copy + Default>(base: *const u8, offset: u32) -> T {
+        // SAFETY: the caller's pointer is a typed one, if the verifier knows any.
+        unsafe {
+            if config!(flags) & HAVE_TASK_BTF == 0 {
+                Probed::read(base, offset)
+            } else {
+                Typed::read(base, offset)
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn pointer(base: *const u8, offset: u32) -> *const u8 {
+        // SAFETY: as above.
+        unsafe {
+            if config!(flags) & HAVE_TASK_BTF == 0 {
+                Probed::pointer(base, offset)
+            } else {
+                Typed::pointer(base, offset)
+            }
+        }
+    }
+}
+
+/// The registers with which a task entered the kernel: typed where a helper tells where they are.
+struct OfRegisters;
+
+impl Memory for OfRegisters {
+    #[inline(always)]
+    unsafe fn read<T: Copy + Default>(base: *const u8, offset: u32) -> T {
+        // SAFETY: the caller's pointer is a typed one where the helper is there.
+        unsafe {
+            if config!(flags) & HAVE_PT_REGS == 0 {
+                Probed::read(base, offset)
+            } else {
+                Typed::read(base, offset)
+            }
+        }
+    }
 }
 
 /// Start time (`CLOCK_BOOTTIME`, ns) and name of the process, not of the thread.
@@ -23,11 +76,11 @@ pub(crate) fn current() -> Task {
 pub(crate) unsafe fn identity(task: Task) -> (u64, [u64; 2]) {
     // SAFETY: the caller's pointer is a typed task, and so is its group leader.
     unsafe {
-        let leader = Typed::pointer(task, offset!(task_group_leader));
+        let leader = OfTask::pointer(task, offset!(task_group_leader));
         let comm = offset!(task_comm);
         (
-            Typed::read(leader, offset!(task_start_boottime)),
-            [Typed::read(leader, comm), Typed::read(leader, comm + 8)],
+            OfTask::read(leader, offset!(task_start_boottime)),
+            [OfTask::read(leader, comm), OfTask::read(leader, comm + 8)],
         )
     }
 }
@@ -36,7 +89,7 @@ pub(crate) unsafe fn identity(task: Task) -> (u64, [u64; 2]) {
 #[inline(always)]
 pub(crate) unsafe fn files(task: Task) -> *const u8 {
     // SAFETY: the caller's pointer is a typed task.
-    unsafe { Typed::pointer(task, offset!(task_files)) }
+    unsafe { OfTask::pointer(task, offset!(task_files)) }
 }
 
 /// Is this the last thread of its process to exit? The count goes down before the tracepoint.
@@ -44,8 +97,8 @@ pub(crate) unsafe fn files(task: Task) -> *const u8 {
 pub(crate) unsafe fn last_thread(task: Task) -> bool {
     // SAFETY: the caller's pointer is a typed task, and so is what its signal field leads to.
     unsafe {
-        Typed::read::<i32>(
-            Typed::pointer(task, offset!(task_signal)),
+        OfTask::read::<i32>(
+            OfTask::pointer(task, offset!(task_signal)),
             offset!(signal_live),
         ) == 0
     }
@@ -57,10 +110,10 @@ pub(crate) unsafe fn open_descriptors(task: Task, after_exec: bool, out: *mut De
     // SAFETY: the caller's pointer is a typed task and `out` a record that is being filled; the
     // bitmaps are read with bounds, word by word.
     unsafe {
-        let table = Typed::pointer(files(task), offset!(files_fdt));
-        let words = Typed::read::<u32>(table, offset!(fdt_max_fds)) / 64;
-        let open = Typed::read::<usize>(table, offset!(fdt_open_fds)) as *const u8;
-        let going = Typed::read::<usize>(table, offset!(fdt_close_on_exec)) as *const u8;
+        let table = OfTask::pointer(files(task), offset!(files_fdt));
+        let words = OfTask::read::<u32>(table, offset!(fdt_max_fds)) / 64;
+        let open = OfTask::read::<usize>(table, offset!(fdt_open_fds)) as *const u8;
+        let going = OfTask::read::<usize>(table, offset!(fdt_close_on_exec)) as *const u8;
         for word in 0..DESCRIPTOR_WORDS as u32 {
             let mut value = 0_u64;
             if word < words {
@@ -78,7 +131,13 @@ pub(crate) unsafe fn open_descriptors(task: Task, after_exec: bool, out: *mut De
 #[inline(always)]
 fn registers() -> Option<*const u8> {
     if config!(flags) & HAVE_PT_REGS == 0 {
-        return None;
+        if !present(offset!(stack_regs)) {
+            return None;
+        }
+        // SAFETY: the current task is one.
+        let stack = unsafe { OfTask::read::<usize>(current(), offset!(task_stack)) };
+        // They are the first that is put there (task_pt_regs(), arch/x86/include/asm/processor.h).
+        return Some((stack as *const u8).wrapping_add(offset!(stack_regs) as usize));
     }
     // SAFETY: the helper takes a typed task (5.15).
     Some(unsafe { bpf_task_pt_regs(current().cast_mut().cast()) } as *const u8)
@@ -88,15 +147,15 @@ fn registers() -> Option<*const u8> {
 /// needs no enter hook to have seen them.
 #[inline(always)]
 pub(crate) fn argument(index: usize) -> Option<u64> {
-    // SAFETY: the verifier knows the registers' type.
-    registers().map(|regs| unsafe { Typed::read(regs, offset!(regs_args[index])) })
+    // SAFETY: these are registers.
+    registers().map(|regs| unsafe { OfRegisters::read(regs, offset!(regs_args[index])) })
 }
 
 /// The fourth argument of the running system call.
 #[inline(always)]
 pub(crate) fn fourth_argument() -> Option<u64> {
-    // SAFETY: the verifier knows the registers' type.
-    registers().map(|regs| unsafe { Typed::read(regs, offset!(regs_fourth)) })
+    // SAFETY: these are registers.
+    registers().map(|regs| unsafe { OfRegisters::read(regs, offset!(regs_fourth)) })
 }
 
 /// Where the stack of the running program is, if calls leave their return addresses there.
@@ -105,19 +164,19 @@ pub(crate) fn stack_pointer() -> Option<u64> {
     if !present(offset!(regs_stack)) {
         return None;
     }
-    // SAFETY: the verifier knows the registers' type.
-    registers().map(|regs| unsafe { Typed::read(regs, offset!(regs_stack)) })
+    // SAFETY: these are registers.
+    registers().map(|regs| unsafe { OfRegisters::read(regs, offset!(regs_stack)) })
 }
 
 /// The descriptor that a running `connect()` names, -1 where another call or none runs.
 #[inline(always)]
 pub(crate) fn connecting_fd() -> i32 {
     let Some(regs) = registers() else { return -1 };
-    // SAFETY: the verifier knows the registers' type.
+    // SAFETY: these are registers.
     unsafe {
-        let number: u64 = Typed::read(regs, offset!(regs_syscall));
+        let number: u64 = OfRegisters::read(regs, offset!(regs_syscall));
         if number as u32 == config!(connect_syscall) {
-            Typed::read::<u64>(regs, offset!(regs_args[0])) as i32
+            OfRegisters::read::<u64>(regs, offset!(regs_args[0])) as i32
         } else {
             -1
         }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{Log, Web};
+use crate::probe::plan::Hooks;
 
 /// Where a daemon answers unless told otherwise: below the directory that systemd makes for it.
 pub const SOCKET: &str = "/run/socktrace/socktrace.sock";
@@ -22,6 +23,9 @@ pub struct Daemon {
     pub web: Web,
     #[command(flatten)]
     pub log: Log,
+    /// How much of the kernel is hooked
+    #[arg(long, value_name = "WHICH", value_enum, default_value_t)]
+    pub hooks: Hooks,
     /// The Unix socket on which it answers the other commands
     #[arg(long, value_name = "PATH", default_value = SOCKET, env = "SOCKTRACE_SOCKET")]
     pub socket: PathBuf,

@@ -27,7 +27,7 @@ pub use self::{
 use crate::{
     change::{Kind, state_word},
     field::Field,
-    probe::AttachMode,
+    probe::{AttachMode, plan::Hooks},
     select::Condition,
     sink::{Format, Times},
     table::MOST_SOCKETS,
@@ -326,6 +326,9 @@ pub struct Live {
     /// Keep track of at most this many sockets; about 250 bytes each
     #[arg(long, value_name = "N", default_value_t = MOST_SOCKETS)]
     pub max_sockets: usize,
+    /// How much of the kernel is hooked
+    #[arg(long, value_name = "WHICH", value_enum, default_value_t)]
+    pub hooks: Hooks,
     /// Which attach points may be used
     #[arg(long, value_name = "MODE", value_enum, default_value_t, hide = true)]
     pub attach: AttachMode,

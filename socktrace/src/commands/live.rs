@@ -13,6 +13,7 @@ use tokio::{
 use super::{
     child::Child,
     finish,
+    kernel_log::{StderrLog, kernel_log},
     look::Look,
     question::Question,
     snapshots::{Snapshots, Step, Taken},
@@ -21,7 +22,7 @@ use super::{
 use crate::{
     cli::{Live, Run},
     clock::Clock,
-    failure::{FAILURE, Failure, INTERRUPTED},
+    failure::{Failure, INTERRUPTED},
     pipeline::Pipeline,
     probe::{
         Plan, Probes,
@@ -33,7 +34,10 @@ use crate::{
     process::Ask,
     select::Select,
     sink::{Report, Sink},
-    source::{Item, ringbuf::Ring},
+    source::{
+        Item,
+        ringbuf::{Ring, SELDOM, SOON},
+    },
 };
 
 /// After a command has ended its sockets have so long to end, too.
@@ -48,8 +52,8 @@ pub(super) struct How<'a> {
     pub(super) run: &'a Run,
     /// No more rows than this.
     pub(super) count: Option<u64>,
-    /// Ask `/proc` about processes.
-    pub(super) details: bool,
+    /// What to ask `/proc` about processes.
+    pub(super) ask: Ask,
     /// No summary, and no word at the beginning.
     pub(super) quiet: bool,
 }
@@ -65,7 +69,7 @@ pub(super) fn run(
         live,
         run,
         count,
-        details,
+        ask,
         quiet,
     } = *how;
     let environment = Environment::here();
@@ -87,10 +91,11 @@ pub(super) fn run(
         if let Some(look) = look.as_deref_mut() {
             look.attached(&mut probes)?;
         }
-        let mut ring = Ring::new(probes.take_ring()?)?;
+        let every = if plan.lives > 0 { SELDOM } else { SOON };
+        let mut ring = Ring::new(probes.take_ring()?, every)?;
         let mut pipeline = pipeline(Clock::now())?;
         pipeline.most = count.unwrap_or(u64::MAX);
-        pipeline.ask = if details { Ask::Details } else { Ask::Names };
+        pipeline.ask = ask;
         let log = live
             .kernel_log
             .then(|| kernel_log(&mut probes))
@@ -108,6 +113,7 @@ pub(super) fn run(
         if let Some(look) = look.as_deref_mut() {
             look.ready(&probes, &mut pipeline)?;
         }
+        give_back();
         let mut status = 0;
         let run = Listening {
             log,
@@ -144,7 +150,7 @@ pub(super) fn run(
 pub(super) fn watch(
     plan: Plan,
     live: &Live,
-    details: bool,
+    ask: Ask,
     ears: Box<dyn Sink>,
     look: &mut (dyn Look + '_),
 ) -> Result<u8, Failure> {
@@ -160,10 +166,19 @@ pub(super) fn watch(
         live,
         run: &Run::default(),
         count: None,
-        details,
+        ask,
         quiet: true,
     };
     run(plan, pipeline, &how, Some(look))
+}
+
+/// Reading the kernel's types takes tens of megabytes once; the allocator would keep them.
+fn give_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim(3) takes no pointer and may be called at any time, by any thread.
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 /// What the loop looks after.
@@ -364,25 +379,4 @@ fn warn(probes: &Probes, plan: &Plan, environment: &Environment) {
     for message in losses::messages(&probes.hooks, environment) {
         eprintln!("socktrace: {message}");
     }
-}
-
-/// Where the kernel side's log goes.
-fn kernel_log(probes: &mut Probes) -> Result<EbpfLogger<&'static StderrLog>, Failure> {
-    EbpfLogger::init_with_logger(probes.object(), &StderrLog)
-        .map_err(|error| Failure::new(FAILURE, format!("the kernel side cannot log: {error}")))
-}
-
-struct StderrLog;
-
-impl log::Log for StderrLog {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
-    }
-
-    #[allow(clippy::print_stderr, reason = "that is where it belongs")]
-    fn log(&self, record: &log::Record<'_>) {
-        eprintln!("socktrace: kernel side: {}", record.args());
-    }
-
-    fn flush(&self) {}
 }

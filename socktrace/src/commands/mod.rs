@@ -9,6 +9,7 @@ mod elsewhere;
 mod filter;
 mod follow;
 mod generate;
+mod kernel_log;
 mod live;
 mod look;
 mod port_rows;

@@ -8,6 +8,7 @@ use crate::{
     clock::Clock,
     failure::{FAILURE, Failure},
     pipeline::Pipeline,
+    process::Ask,
     select::Select,
     sink::Report,
     source::recording::Writer,
@@ -31,7 +32,7 @@ pub(super) fn record(args: &Record) -> Result<u8, Failure> {
         live: &args.live,
         run: &args.run,
         count: None,
-        details: true,
+        ask: Ask::Details,
         quiet: false,
     };
     live::run(plan, pipeline, &how, None)

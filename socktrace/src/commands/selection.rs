@@ -46,6 +46,7 @@ impl KernelSelection {
             },
             protocols,
             ring_bytes: live.ring_size * 1024,
+            hooks: live.hooks,
             mode: live.attach,
             kernel_log: live.kernel_log,
             ..Plan::default()

@@ -303,7 +303,7 @@ impl Snapshots {
                 && plan.lives > 0
                 && let Some(life) = probes.life(adopted.socket.id)
             {
-                pipeline.preview(life, &adopted.socket)?;
+                pipeline.preview(life, Some(&adopted.socket))?;
             }
             if !known && plan.pids.is_some() {
                 probes.follow(adopted.socket.id, row.listens_at);

@@ -11,6 +11,7 @@ use crate::{
     failure::Failure,
     pipeline::Pipeline,
     probe::{Plan, plan::LIVES},
+    process::Ask,
     select::Select,
     sink::Report,
 };
@@ -70,7 +71,11 @@ struct Rows<'a> {
 impl Rows<'_> {
     fn follow(&self, select: Select, plan: Plan, color: Color) -> Result<u8, Failure> {
         let style = style(self.output, self.report, color);
-        let details = style.shows_details() || select.needs_details();
+        let ask = if style.shows_details() || select.needs_details() {
+            Ask::Details
+        } else {
+            Ask::Names
+        };
         let pipeline = |clock: Clock| {
             let sink = style.sink(stdout());
             Ok(Pipeline::new(select, self.report, Some(sink), clock))
@@ -80,7 +85,7 @@ impl Rows<'_> {
             live: self.live,
             run: self.run,
             count,
-            details,
+            ask,
             quiet: false,
         };
         live::run(plan, pipeline, &how, None)

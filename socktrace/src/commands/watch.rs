@@ -22,8 +22,8 @@ use crate::{
     endpoint::Endpoint,
     failure::Failure,
     ports,
-    probe::{AttachError, AttachMode, Plan, Probes, Stacks},
-    process::{Process, is_leaderless, read_comm},
+    probe::{AttachError, AttachMode, Plan, Probes, Stacks, plan::Hooks},
+    process::{Ask, Process, is_leaderless, read_comm},
     settings::Configuration,
     sink::Sink,
     source::{machine::Machine, snapshot::Protocol},
@@ -91,6 +91,7 @@ pub(super) fn watch_for(
         ring_size: 8192,
         reconcile: every,
         max_sockets: MOST_SOCKETS,
+        hooks: Hooks::Full,
         attach: AttachMode::Auto,
         kernel_log: false,
     };
@@ -99,7 +100,7 @@ pub(super) fn watch_for(
         stacks_of: args.pids.clone(),
         ..Plan::everything(&FOLLOWED, live.ring_size * 1024)
     };
-    live::watch(plan, &live, true, ears, &mut watcher)?;
+    live::watch(plan, &live, Ask::Details, ears, &mut watcher)?;
     Ok(Watched {
         standing: watcher.standing,
         world: watcher.world,

@@ -66,8 +66,8 @@ impl Tally {
     /// Adds a row.
     pub fn add(&mut self, change: &Change) {
         let kind = change.what.kind();
-        if let Some(index) = Kind::OF_SOCKETS.iter().position(|known| *known == kind) {
-            self.events[index] += 1;
+        if let Some(count) = self.events.get_mut(kind as usize) {
+            *count += 1;
         }
         let Some(protocol) = change.socket.protocol else {
             return;

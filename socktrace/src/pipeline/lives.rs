@@ -8,14 +8,16 @@ use super::{Pipeline, acts};
 use crate::{process::Ask, source::Item, unfold::Life};
 
 impl Pipeline {
-    /// Takes in what the kernel side has kept so far of a socket that a snapshot has found at
-    /// `place`. The rest of its life is told when that is over.
-    pub fn preview(&mut self, life: LifeEvent, place: &SocketInfo) -> io::Result<()> {
+    /// Takes in what the kernel side has kept so far of a socket that the table does not know. The rest
+    /// of its life is told when that is over. `place`: where somebody has found it.
+    pub fn preview(&mut self, life: LifeEvent, place: Option<&SocketInfo>) -> io::Result<()> {
         // It is told in full later; what is wrong with it is told then.
         let Ok(mut life) = Life::new(life) else {
             return Ok(());
         };
-        life.place(place);
+        if let Some(place) = place {
+            life.place(place);
+        }
         self.previewed.insert(life.id(), life.len());
         self.lived(&life, 0)
     }

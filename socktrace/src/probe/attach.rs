@@ -3,23 +3,21 @@
 use std::{fs::File, io, path::PathBuf};
 
 use aya::{
-    Btf, Ebpf, EbpfError, EbpfLoader, include_bytes_aligned,
+    Btf, Ebpf, EbpfError, EbpfLoader,
     maps::{MapData, MapError, RingBuf},
     programs::{BtfTracePoint, CgroupAttachMode, CgroupSock, Program, ProgramError, TracePoint},
 };
-use socktrace_common::config::{Config, HAVE_COOKIE, HAVE_RELEASE};
+use socktrace_common::config::{Config, FOLD_LIVES, HAVE_COOKIE, HAVE_FETCH_ADD, HAVE_RELEASE};
 use zerocopy::IntoBytes as _;
 
 use super::{
     catalog::{Attach, CATALOG, Hook, Need},
     environment::pid_namespace,
     hook_error::HookError,
+    object::object,
     offsets::{self, KernelTypes, OffsetsError},
-    plan::{AttachMode, Plan},
+    plan::{AttachMode, Hooks, Plan},
 };
-
-/// The kernel side, as `cargo xtask bpf` compiled it.
-pub(super) static OBJECT: &[u8] = include_bytes_aligned!("../../bpf/socktrace.bpf.o");
 
 /// Why nothing can be traced.
 #[derive(Debug, thiserror::Error)]
@@ -99,10 +97,15 @@ impl Probes {
         if released {
             helpers |= HAVE_RELEASE;
         }
+        let mut flags = plan.flags() | helpers;
+        if helpers & HAVE_FETCH_ADD == 0 {
+            // CPUs that share a life take places in it at once.
+            flags &= !FOLD_LIVES;
+        }
         let config = Config {
             own_tgid: std::process::id(),
             kinds: plan.kinds,
-            flags: plan.flags() | helpers,
+            flags,
             wakeup_bytes: plan.ring_bytes / 4,
             connect_syscall: CONNECT_SYSCALL,
             protocols: plan.protocols,
@@ -123,7 +126,7 @@ impl Probes {
             .map_max_entries("EVENTS", plan.ring_bytes)
             .map_max_entries("STACKS", plan.stacks.max(1))
             .map_max_entries("LIVES", plan.lives.max(1))
-            .load(OBJECT)?;
+            .load(&object(helpers, types.cast))?;
         plan.fill_maps(&mut ebpf)?;
         let mut probes = Self {
             ebpf,
@@ -133,6 +136,9 @@ impl Probes {
             recursion: 0,
         };
         for hook in CATALOG {
+            if plan.hooks == Hooks::Lean && hook.is_of_calls() {
+                continue;
+            }
             if hook.is_wanted(plan.kinds, plan.protocols) {
                 probes.attach_hook(hook, plan.mode, &btf)?;
             }

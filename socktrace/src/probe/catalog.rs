@@ -66,6 +66,11 @@ const OTHERS_OVER_IP: u32 = Protocol::Udp.bit()
     | Protocol::Other.bit();
 
 impl Hook {
+    /// Does every system call of the machine pass by where it is attached?
+    pub fn is_of_calls(&self) -> bool {
+        matches!(self.attach, Attach::Tracepoint("syscalls", _))
+    }
+
     /// Is it of use for these kinds of record (bits) of sockets of these protocols (bits)?
     pub fn is_wanted(&self, kinds: u32, protocols: u32) -> bool {
         self.protocols & protocols != 0 && self.kinds.iter().any(|kind| kinds & kind.bit() != 0)

@@ -10,7 +10,7 @@ use aya::{
 use socktrace_common::config::{Config, PORT_WORDS};
 use zerocopy::{FromZeros as _, IntoBytes as _};
 
-use super::{attach::OBJECT, environment::pid_namespace, offsets::KernelTypes};
+use super::{environment::pid_namespace, object::object, offsets::KernelTypes};
 
 /// The map in which the iterator over TCP sockets notes ports.
 const BLOCKED: &str = "BLOCKED";
@@ -104,7 +104,7 @@ impl IteratorProgram {
             loader.map_max_entries(map, 4096);
         }
         let mut loaded = Self {
-            ebpf: loader.load(OBJECT)?,
+            ebpf: loader.load(&object(types.helpers, types.cast))?,
             over,
         };
         loaded.program()?.load(over.kind(), &btf)?;

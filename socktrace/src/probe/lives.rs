@@ -31,7 +31,7 @@ impl Probes {
             let ids = map.keys().flatten().filter(|&id| !is_there(id));
             let old = |id: &u64| {
                 let life = self.life(*id);
-                life.is_some_and(|life| life.steps[0].mono_ns < began_before)
+                life.is_some_and(|life| life.began_ns < began_before)
             };
             ids.filter(old).collect()
         };

@@ -11,6 +11,7 @@ mod hook_error;
 pub mod iterator;
 mod lives;
 pub mod losses;
+mod object;
 pub mod offsets;
 pub mod plan;
 pub mod preflight;

@@ -7,7 +7,10 @@ use std::fs;
 
 use btfparse::{Error, ErrorKind, Offset, Readable, TypeInformation, TypeVariant};
 use hashbrown::HashMap;
-use socktrace_common::config::{ABSENT, HAVE_COOKIE, HAVE_PT_REGS, Offsets, URING_CQE};
+use socktrace_common::config::{
+    ABSENT, HAVE_CAST, HAVE_COOKIE, HAVE_FETCH_ADD, HAVE_PT_REGS, HAVE_SOCK_FROM_FILE,
+    HAVE_TASK_BTF, Offsets, URING_CQE,
+};
 
 /// Types and layouts of the running kernel.
 pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -30,6 +33,8 @@ pub struct KernelTypes {
     pub offsets: Offsets,
     /// `HAVE_*` and `URING_CQE` of [`socktrace_common::config`].
     pub helpers: u32,
+    /// BTF identity of the kernel function `bpf_rdonly_cast()`.
+    pub cast: Option<u32>,
     /// A bound port may be shared by `connect()` again when its last explicit owner is gone, not
     /// only when the last of all is (6.18, d57f4b874946, and where that was taken over).
     pub buckets_recover: bool,
@@ -54,6 +59,13 @@ const STACK_POINTER: Option<&str> = Some("sp");
 #[cfg(target_arch = "aarch64")]
 const STACK_POINTER: Option<&str> = None;
 
+/// The size of a task's stack in the kernel, and the last of its registers: `THREAD_SIZE`,
+/// arch/x86/include/asm/page_64_types.h, without KASAN. Used only before 5.15: later a helper tells.
+#[cfg(target_arch = "x86_64")]
+const KERNEL_STACK: Option<(u32, &str)> = Some((16_384, "ss"));
+#[cfg(target_arch = "aarch64")]
+const KERNEL_STACK: Option<(u32, &str)> = None;
+
 /// Reads the running kernel's BTF. It takes a fifth of a second and some 60 MB, for a moment.
 pub fn read() -> Result<KernelTypes, OffsetsError> {
     let bytes =
@@ -69,6 +81,7 @@ pub(crate) fn of(bytes: Vec<u8>) -> Result<KernelTypes, OffsetsError> {
     Ok(KernelTypes {
         offsets: layout.offsets()?,
         helpers: layout.helpers(),
+        cast: layout.cast(),
         buckets_recover: layout.find("inet_bind2_bucket", "fastreuse").is_some(),
     })
 }
@@ -111,16 +124,34 @@ impl<'a> Layout<'a> {
         let mut helpers = 0;
         // 5.12, c5dbb89fc2ac; before, only networking programs may ask for a cookie.
         if self.types.id_of("bpf_get_socket_ptr_cookie").is_some() {
-            helpers |= HAVE_COOKIE;
+            // Of the same release, 5ca419f2864a. An instruction is in no BTF.
+            helpers |= HAVE_COOKIE | HAVE_FETCH_ADD;
+        }
+        // 5.11, 3ca1032ab7ab and 4f19cab76136.
+        if self.types.id_of("bpf_get_current_task_btf").is_some() {
+            helpers |= HAVE_TASK_BTF;
+        }
+        if self.types.id_of("bpf_sock_from_file").is_some() {
+            helpers |= HAVE_SOCK_FROM_FILE;
         }
         // 5.15, dd6e10fbd9fb.
         if self.types.id_of("bpf_task_pt_regs").is_some() {
             helpers |= HAVE_PT_REGS;
         }
+        if self.cast().is_some() {
+            helpers |= HAVE_CAST;
+        }
         if self.arguments("btf_trace_io_uring_complete") == Some(3) {
             helpers |= URING_CQE;
         }
         helpers
+    }
+
+    /// 6.2, a35b9af4ec2c; and the types that are cast to.
+    fn cast(&self) -> Option<u32> {
+        let types = ["file", "socket", "list_head"];
+        let all = types.iter().all(|name| self.structs.contains_key(*name));
+        self.types.id_of("bpf_rdonly_cast").filter(|_| all)
     }
 
     /// How many arguments a tracepoint hands over: its function has one more, its own.
@@ -225,8 +256,25 @@ impl<'a> Layout<'a> {
             bucket_port: self.or_absent("inet_bind_bucket", "port"),
             bucket_reuse: self.or_absent("inet_bind_bucket", "fastreuse"),
             bucket_reuse_port: self.or_absent("inet_bind_bucket", "fastreuseport"),
+            task_stack: self.or_absent("task_struct", "stack"),
+            stack_regs: self.registers_on_stack().unwrap_or(ABSENT),
             regs_stack: STACK_POINTER.map_or(ABSENT, |it| self.or_absent("pt_regs", it)),
+            type_file: self.type_id("file"),
+            type_socket: self.type_id("socket"),
+            type_list_head: self.type_id("list_head"),
+            pad: 0,
         })
+    }
+
+    fn type_id(&self, name: &str) -> u32 {
+        self.structs.get(name).copied().unwrap_or(ABSENT)
+    }
+
+    /// Where on a task's stack its registers are: they end where it does.
+    fn registers_on_stack(&self) -> Option<u32> {
+        let (size, last) = KERNEL_STACK?;
+        let end = self.find("pt_regs", last)? + 8;
+        size.checked_sub(end)
     }
 
     fn get(&self, kind: &str, path: &'static str) -> Result<u32, OffsetsError> {

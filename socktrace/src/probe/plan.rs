@@ -6,8 +6,8 @@ use aya::{
 };
 use socktrace_common::{
     config::{
-        FILTER_LOCAL_PORTS, FILTER_PIDS, FILTER_REMOTE_PORTS, FOLD_LIVES, KEEP_STACKS, PORT_WORDS,
-        STACKS_OF_PIDS,
+        FILTER_LOCAL_PORTS, FILTER_PIDS, FILTER_REMOTE_PORTS, FOLD_LIVES, KEEP_STACKS,
+        LIVES_FROM_CONNECT, PORT_WORDS, STACKS_OF_PIDS,
     },
     event::EventKind,
     socket::Protocol,
@@ -42,10 +42,24 @@ pub struct Plan {
     /// Keep the lives of so many young TCP sockets in the kernel, and tell each at once; 0 to tell
     /// every step as it happens. For who follows everything and waits for no single event.
     pub lives: u32,
+    /// How much of the kernel is hooked.
+    pub hooks: Hooks,
     /// Which attach points may be used.
     pub mode: AttachMode,
     /// Let the kernel side log.
     pub kernel_log: bool,
+}
+
+/// How much of the kernel is hooked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Hooks {
+    /// All that tells something
+    #[default]
+    Full,
+    /// No system call, so that programs without sockets pay nothing. Who accepted a connection is
+    /// then known from snapshots, as are sockets without a connection; connects that fail before a
+    /// packet is sent are not seen, nor are `close`, `bind` and `listen`
+    Lean,
 }
 
 /// Which attach points may be used.
@@ -90,6 +104,9 @@ impl Plan {
         }
         if self.lives > 0 && flags == 0 {
             flags |= FOLD_LIVES;
+            if self.hooks == Hooks::Lean {
+                flags |= LIVES_FROM_CONNECT;
+            }
         }
         flags
     }

@@ -12,9 +12,11 @@ use tokio::{
     time::{Interval, MissedTickBehavior, interval},
 };
 
-/// The kernel wakes nobody for a single record, so somebody has to look. What happens is shown
+/// The kernel wakes nobody for a single record, so somebody has to look: what happens is shown
 /// within this time.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+pub const SOON: Duration = Duration::from_millis(20);
+/// Where nobody waits to be shown anything: every look takes a CPU from somebody.
+pub const SELDOM: Duration = Duration::from_millis(100);
 
 /// Records taken before other things get their turn.
 const BATCH: usize = 16_384;
@@ -40,9 +42,9 @@ impl AsFd for Readable {
 }
 
 impl Ring {
-    /// Needs a tokio runtime around it.
-    pub fn new(ring: RingBuf<MapData>) -> io::Result<Self> {
-        let mut timer = interval(LOOK_EVERY);
+    /// Looked at so often. Needs a tokio runtime around it.
+    pub fn new(ring: RingBuf<MapData>, every: Duration) -> io::Result<Self> {
+        let mut timer = interval(every);
         timer.set_missed_tick_behavior(MissedTickBehavior::Skip);
         // SAFETY: the ring owns its map's descriptor until it is dropped, and that is only after
         // `AsyncFd` has let go of it.

@@ -18,6 +18,7 @@ impl SocketTable {
 
     pub(super) fn forked(&mut self, event: &ForkEvent) {
         self.begin_process(event.child, event.start_ns, Comm::new(event.comm));
+        self.processes.inherit(event.header.tgid, event.child);
         if event.shares_descriptors != 0 {
             // One table for both: whoever closes, closes for both.
             return;

@@ -8,12 +8,20 @@ use socktrace_common::event::{DESCRIPTOR_WORDS, DescriptorSet};
 #[derive(Debug, Default)]
 pub(super) struct Holders {
     by_pid: HashMap<u32, HashMap<i32, u64>>,
+    /// Empty ones, for the next process: many hold one socket after the other.
+    spare: Vec<HashMap<i32, u64>>,
 }
+
+/// No more empty maps than this.
+const SPARE: usize = 64;
 
 impl Holders {
     /// The process holds the socket; returns what it held there before, silently closed.
     pub(super) fn hold(&mut self, pid: u32, fd: i32, id: u64) -> Option<u64> {
-        self.by_pid.entry(pid).or_default().insert(fd, id)
+        let spare = &mut self.spare;
+        let held = self.by_pid.entry(pid);
+        held.or_insert_with(|| spare.pop().unwrap_or_default())
+            .insert(fd, id)
     }
 
     /// What the process holds there.
@@ -25,8 +33,11 @@ impl Holders {
     pub(super) fn release(&mut self, pid: u32, fd: i32) -> Option<u64> {
         let held = self.by_pid.get_mut(&pid)?;
         let id = held.remove(&fd);
-        if held.is_empty() {
-            self.by_pid.remove(&pid);
+        if held.is_empty()
+            && let Some(empty) = self.by_pid.remove(&pid)
+            && self.spare.len() < SPARE
+        {
+            self.spare.push(empty);
         }
         id
     }

@@ -88,6 +88,21 @@ impl Processes {
         another
     }
 
+    /// What is known of a process holds for its child, until somebody asks.
+    pub(super) fn inherit(&mut self, parent: u32, child: u32) {
+        let details = match (self.by_pid.get(&parent), self.by_pid.get(&child)) {
+            (Some(parent), Some(child)) if child.details == Details::default() => Details {
+                started: None,
+                ..parent.details.clone()
+            },
+            _ => return,
+        };
+        if details != Details::default() {
+            let process = Process::clone(&self.get(child));
+            self.replace(Process { details, ..process });
+        }
+    }
+
     /// A process runs another program, perhaps as another user: what was said of these is over.
     pub(super) fn execute(&mut self, pid: u32, comm: Comm) -> Arc<Process> {
         let mut process = Process::clone(&self.get(pid));
@@ -174,6 +189,44 @@ mod tests {
         processes.describe(7, None, details(5_000_000_000));
         assert!(!processes.begin(7, 5_000_000_000, Comm::from(&b"b"[..])));
         assert_eq!(processes.get(7).details.cgroup.as_deref(), Some("/a"));
+    }
+
+    #[test]
+    fn a_child_has_what_its_parent_has_until_somebody_asks() {
+        let mut processes = Processes::default();
+        for pid in [7, 8] {
+            processes.begin(pid, 5_000_000_000, Comm::from(&b"a"[..]));
+        }
+        processes.describe(7, None, details(5_000_000_000));
+        processes.inherit(7, 8);
+        let child = processes.get(8);
+        assert_eq!(child.details.cgroup.as_deref(), Some("/a"));
+        assert_eq!(child.details.started, None);
+        let other = Details {
+            cgroup: Some("/b".to_owned()),
+            ..Details::default()
+        };
+        processes.describe(8, None, other);
+        processes.inherit(7, 8);
+        assert_eq!(processes.get(8).details.cgroup.as_deref(), Some("/b"));
+    }
+
+    #[test]
+    fn one_that_has_exited_is_remembered_until_its_number_is_anothers() {
+        let mut processes = Processes::default();
+        processes.begin(7, 5_000_000_000, Comm::from(&b"a"[..]));
+        processes.exit(7, 1_000_000_000);
+        assert!(processes.is_gone(7) && processes.is_known(7));
+        assert_eq!(processes.get(7).start_ns, Some(5_000_000_000));
+        processes.begin(7, 6_000_000_000, Comm::from(&b"b"[..]));
+        assert!(!processes.is_gone(7));
+        assert_eq!(processes.get(7).start_ns, Some(6_000_000_000));
+        // The first is forgotten in time, and the second not with it.
+        processes.exit(7, 2_000_000_000);
+        processes.exit(8, 4_500_000_000);
+        assert_eq!(processes.get(7).start_ns, Some(6_000_000_000));
+        processes.exit(8, 9_000_000_000);
+        assert!(!processes.is_gone(7));
     }
 
     #[test]

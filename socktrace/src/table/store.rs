@@ -4,7 +4,7 @@
 //! grows. Here only the index, a number a socket, does that; and a socket that goes leaves its
 //! place to the next one, so that a table of steady size asks for no memory.
 
-use std::hash::BuildHasher as _;
+use std::{cell::Cell, hash::BuildHasher as _};
 
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 use socktrace_common::socket::INODE_ID;
@@ -25,6 +25,8 @@ pub(super) struct Store {
     free: Vec<u32>,
     /// Identities that sockets had before, and which older records may still name.
     former: HashMap<u64, u64>,
+    /// The identity that was asked for last, and its place: an event asks for one several times.
+    last: Cell<(u64, u32)>,
 }
 
 impl Store {
@@ -74,11 +76,13 @@ impl Store {
 
     /// A socket that is known by its present identity may be named by a former one for a while.
     pub(super) fn also_named(&mut self, before: u64, id: u64) {
+        self.last.take();
         self.former.insert(before, id);
     }
 
     /// Nothing names sockets by former identities any more.
     pub(super) fn forget_former(&mut self) {
+        self.last.take();
         self.former = HashMap::new();
     }
 
@@ -92,6 +96,7 @@ impl Store {
 
     /// Takes an identity out of the index; the place of its socket.
     fn unlist(&mut self, id: u64) -> Option<u32> {
+        self.last.take();
         let pages = &self.pages;
         let hash = self.hasher.hash_one(id);
         let entry = self
@@ -119,13 +124,19 @@ impl Store {
         former.flatten().copied().unwrap_or(id)
     }
 
-    fn place(&self, id: u64) -> Option<u32> {
-        let id = self.present(id);
+    fn place(&self, asked: u64) -> Option<u32> {
+        let (last, place) = self.last.get();
+        if last == asked && asked != 0 {
+            return Some(place);
+        }
+        let id = self.present(asked);
         let hash = self.hasher.hash_one(id);
         let found = self
             .index
             .find(hash, |&place| at(&self.pages, place).id() == id);
-        found.copied()
+        let place = found.copied()?;
+        self.last.set((asked, place));
+        Some(place)
     }
 
     fn enter(&mut self, id: u64, place: u32) {

@@ -8,7 +8,7 @@ use socktrace::{
     probe::{Plan, Probes, catalog::needed},
     select::Select,
     sink::Report,
-    source::ringbuf::Ring,
+    source::ringbuf::{Ring, SOON},
 };
 
 use crate::{
@@ -201,7 +201,7 @@ fn what_is_not_shown_is_not_kept() {
             ..Plan::default()
         };
         let mut probes = Probes::attach(&plan).unwrap();
-        let mut ring = Ring::new(probes.take_ring().unwrap()).unwrap();
+        let mut ring = Ring::new(probes.take_ring().unwrap(), SOON).unwrap();
         let select = Select::default();
         let mut pipeline = Pipeline::new(select, Report::Trace, None, Clock::now());
         let burst = "import socket; l = socket.create_server(('127.0.0.1', 0))\n\

@@ -15,6 +15,7 @@ mod filters;
 mod findings;
 mod listed;
 mod lives;
+mod lives_at_once;
 mod loss;
 mod observe;
 mod peers;

@@ -21,7 +21,11 @@ use socktrace::{
     process::Ask,
     select::Select,
     sink::{Report, Sink},
-    source::{Item, ringbuf::Ring, snapshot::Protocol},
+    source::{
+        Item,
+        ringbuf::{Ring, SOON},
+        snapshot::Protocol,
+    },
     table::Entry,
 };
 use socktrace_common::socket::TcpState;
@@ -268,7 +272,7 @@ fn after_most_events_were_lost_one_snapshot_sets_the_table_right() {
         ..Plan::default()
     };
     let mut probes = Probes::attach(&plan).unwrap();
-    let mut ring = Ring::new(probes.take_ring().unwrap()).unwrap();
+    let mut ring = Ring::new(probes.take_ring().unwrap(), SOON).unwrap();
     let told = Rc::new(Told::default());
     let sink = Box::new(Adder(Rc::clone(&told)));
     let select = Select::default();

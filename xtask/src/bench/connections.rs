@@ -51,10 +51,9 @@ pub(super) struct Row {
 }
 
 pub(super) fn connections(plan: &Plan<'_>) -> Result<Vec<Row>> {
-    if !is_root() {
-        bail!("this needs root: `sudo -E cargo xtask bench connections`");
-    }
-    let space = Space::new(plan)?;
+    let space = Space::new()?;
+    // The first run warms up what all share.
+    Workload::start(plan, &space)?.run()?;
     let mut rows = Vec::new();
     for &subject in plan.subjects {
         if let Some(missing) = subject.missing() {
@@ -68,13 +67,16 @@ pub(super) fn connections(plan: &Plan<'_>) -> Result<Vec<Row>> {
 }
 
 /// A namespace of the workload's own, and a folder for what tools write.
-struct Space {
+pub(super) struct Space {
     name: String,
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
 }
 
 impl Space {
-    fn new(plan: &Plan<'_>) -> Result<Self> {
+    pub(super) fn new() -> Result<Self> {
+        if !is_root() {
+            bail!("this needs root: `sudo -E cargo xtask bench …`");
+        }
         let name = format!("bench-drive-{}", std::process::id());
         output(Command::new("ip").args(["netns", "add", &name]))?;
         let folder = PathBuf::from(format!("/dev/shm/{name}"));
@@ -82,12 +84,10 @@ impl Space {
         fs::create_dir_all(&space.folder)?;
         let mut up = space.command("ip");
         output(up.args(["link", "set", "lo", "up"]))?;
-        // The first run warms up what all share.
-        Workload::start(plan, &space)?.run()?;
         Ok(space)
     }
 
-    fn netns(&self) -> PathBuf {
+    pub(super) fn netns(&self) -> PathBuf {
         Path::new("/run/netns").join(&self.name)
     }
 
@@ -216,7 +216,7 @@ fn run_beside(plan: &Plan<'_>, space: &Space, subject: Subject, counted: bool) -
             programs: programs::Runs::default(),
         });
     };
-    let mut tool = Tool::start(subject.name(), &command, &space.folder)?;
+    let mut tool = Tool::start(subject.name(), &command, &space.folder, subject.says())?;
     let statistics = counted.then(programs::Statistics::on).transpose()?;
     let (before, runs) = (tool.cpu_ns()?, programs::Runs::now(counted)?);
     let driven = workload.run()?;

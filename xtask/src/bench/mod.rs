@@ -2,6 +2,7 @@
 
 mod connections;
 mod drive;
+mod idle;
 mod load;
 mod measure;
 mod programs;
@@ -16,6 +17,7 @@ use clap::{Subcommand, ValueEnum as _};
 use self::subjects::Subject;
 pub(crate) use self::{
     drive::{Close, drive},
+    idle::spin,
     load::hold,
 };
 
@@ -36,6 +38,12 @@ pub(crate) enum Bench {
         /// Only these
         #[arg(long, value_enum, value_delimiter = ',')]
         only: Vec<Subject>,
+    },
+    /// What programs pay that use no sockets
+    Idle {
+        /// Pairs of runs for each tool
+        #[arg(long, default_value_t = 7)]
+        rounds: usize,
     },
     /// Listing what is open, beside ss and /proc/net/tcp
     Snapshot {
@@ -70,14 +78,15 @@ pub(crate) fn bench(what: &Bench) -> Result<()> {
             } else {
                 only
             };
-            connections::connections(&connections::Plan {
+            let rows = connections::connections(&connections::Plan {
                 connections: *connections,
                 rounds: *rounds,
                 close: *close,
                 subjects,
             })?;
-            Ok(())
+            idle::keep("connections", &rows)
         }
+        Bench::Idle { rounds } => idle::keep("idle", &idle::idle(*rounds)?),
         &Bench::Snapshot { sockets, rounds } => snapshot::snapshot(sockets, rounds),
         &Bench::Stacks { calls, rounds } => stacks::stacks(calls, rounds),
     }

@@ -19,6 +19,8 @@ pub(crate) enum Subject {
     Nothing,
     /// `socktrace daemon`
     Daemon,
+    /// `socktrace daemon --hooks lean`
+    DaemonLean,
     /// `socktrace life`, to a file
     Life,
     /// `socktrace trace -o json`, to a file
@@ -45,6 +47,7 @@ impl Subject {
         match self {
             Self::Nothing => "nothing attached",
             Self::Daemon => "socktrace daemon",
+            Self::DaemonLean => "socktrace daemon, lean",
             Self::Life => "socktrace life",
             Self::Trace => "socktrace trace -o json",
             Self::Tcplife => "tcplife",
@@ -53,6 +56,15 @@ impl Subject {
             Self::Ss => "ss -tan, each second",
             Self::NodeExporter => "node_exporter tcpstat",
         }
+    }
+
+    /// What it says when everything is attached.
+    pub(crate) fn says(self) -> Option<&'static str> {
+        let ours = matches!(
+            self,
+            Self::Daemon | Self::DaemonLean | Self::Life | Self::Trace
+        );
+        ours.then_some("following sockets")
     }
 
     /// The program that it needs and this machine lacks.
@@ -76,13 +88,15 @@ impl Subject {
             Self::Nothing => return Ok(None),
             Self::Life => (ours, words(&["life"])),
             Self::Trace => (ours, words(&["trace", "-o", "json", "--proto", "tcp"])),
-            Self::Daemon => {
+            Self::Daemon | Self::DaemonLean => {
                 let config = folder.join("socktrace.toml");
                 fs::write(&config, "")?;
                 let socket = folder.join("socket");
                 let mut arguments = words(&["daemon", "--web.listen-address=127.0.0.1:0"]);
                 arguments.extend([OsString::from("--config.file"), config.into()]);
                 arguments.extend([OsString::from("--socket"), socket.into()]);
+                let hooks = if self == Self::Daemon { "full" } else { "lean" };
+                arguments.extend(words(&["--hooks", hooks]));
                 (ours, arguments)
             }
             Self::Tcplife => ("tcplife".into(), words(&[])),
@@ -108,7 +122,7 @@ impl Subject {
 impl Subject {
     /// What it says it has lost while it still runs, or has written to standard error.
     pub(crate) fn lost(self, folder: &Path) -> Result<Option<u64>> {
-        if self == Self::Daemon {
+        if matches!(self, Self::Daemon | Self::DaemonLean) {
             let socket = folder.join("socket");
             let mut curl = Command::new("curl");
             curl.args(["--silent", "--unix-socket"]).arg(socket);
@@ -132,7 +146,7 @@ impl Subject {
             word.parse::<u64>().ok()
         });
         Ok(match self {
-            Self::Nothing | Self::Daemon | Self::Ss | Self::NodeExporter => None,
+            Self::Nothing | Self::Daemon | Self::DaemonLean | Self::Ss | Self::NodeExporter => None,
             _ => Some(numbers.sum()),
         })
     }

@@ -27,8 +27,14 @@ pub(crate) struct Tool {
 
 impl Tool {
     /// Starts the tool, its output in files of `folder`, and waits until it is at rest: loaded,
-    /// attached, and through with whatever it does first.
-    pub(crate) fn start(name: &str, command: &Command, folder: &Path) -> Result<Self> {
+    /// attached, and through with whatever it does first. `says`: what it says when it has begun, if
+    /// it does.
+    pub(crate) fn start(
+        name: &str,
+        command: &Command,
+        folder: &Path,
+        says: Option<&str>,
+    ) -> Result<Self> {
         let group = Group::new()?;
         let mut joined = Command::new("sh");
         joined.args(["-c", "echo $$ > \"$0\" && exec \"$@\""]);
@@ -49,8 +55,26 @@ impl Tool {
             group,
         };
         sleep(Duration::from_millis(700));
+        if let Some(words) = says {
+            tool.hear(words, &folder.join("stderr"))?;
+        }
         tool.rest()?;
         Ok(tool)
+    }
+
+    /// On a machine that is busy otherwise, a tool that waits for its turn looks as if at rest.
+    fn hear(&mut self, words: &str, said: &Path) -> Result<()> {
+        let begin = Instant::now();
+        while begin.elapsed() < PATIENCE {
+            if fs::read_to_string(said)?.contains(words) {
+                return Ok(());
+            }
+            if let Some(status) = self.child.try_wait()? {
+                bail!("{} ended ({status})", self.name);
+            }
+            sleep(Duration::from_millis(50));
+        }
+        bail!("{} does not begin", self.name)
     }
 
     /// Waits until the tool has nothing to do any more.

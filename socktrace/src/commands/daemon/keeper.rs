@@ -217,7 +217,6 @@ impl Look for Keeper {
             let site = Arc::clone(&self.site);
             self.running = Some(privileges::without(|| server.start(site))?);
         }
-        give_back();
         self.site.is_ready();
         let mut hangup = signal(SignalKind::hangup())?;
         let site = Arc::clone(&self.site);
@@ -249,6 +248,14 @@ impl Look for Keeper {
             Question::List(listing) => snapshots.list(listing),
             Question::Hooks(reply) => drop(reply.send(hooks::hooks(probes))),
             Question::Known(identities, reply) => {
+                for &id in &identities {
+                    if !pipeline.table().contains(id)
+                        && let Some(life) = probes.life(id)
+                        && let Err(error) = pipeline.preview(life, None)
+                    {
+                        error!(%error, "what is known of a young socket is not told");
+                    }
+                }
                 let (now, table) = (monotonic_ns(), pipeline.table());
                 let known = identities.into_iter();
                 let known = known.map(|id| Some(Told::of(&table.get(id)?, now)));
@@ -272,15 +279,6 @@ impl Look for Keeper {
 
     fn over(&mut self, pipeline: &Pipeline) {
         self.memory.keep_last(pipeline.table(), &self.watcher);
-    }
-}
-
-/// Reading the kernel's types takes tens of megabytes once; the allocator would keep them.
-fn give_back() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: malloc_trim(3) takes no pointer and may be called at any time, by any thread.
-    unsafe {
-        libc::malloc_trim(0);
     }
 }
 

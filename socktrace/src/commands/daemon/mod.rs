@@ -40,6 +40,7 @@ use crate::{
     http::{Server, UnixPlace},
     logging,
     probe::{AttachMode, Plan, plan::LIVES},
+    process::Ask,
     settings::Configuration,
     source::snapshot::Protocol,
 };
@@ -88,11 +89,13 @@ pub(super) fn daemon(args: &Daemon) -> Result<u8, Failure> {
     let memory = Memory::open(args.state_directory.as_deref());
     let mut plan = Plan::everything(&FOLLOWED, configuration.daemon.ring_size * 1024);
     plan.lives = LIVES;
+    plan.hooks = args.hooks;
     let live = Live {
         duration: None,
         ring_size: configuration.daemon.ring_size,
         reconcile: every,
         max_sockets: configuration.daemon.max_sockets,
+        hooks: args.hooks,
         attach: AttachMode::Auto,
         kernel_log: false,
     };
@@ -104,7 +107,7 @@ pub(super) fn daemon(args: &Daemon) -> Result<u8, Failure> {
     };
     let mut keeper = Keeper::new(watcher, configuration, alerts, front, memory);
     let sink = keeper.sink();
-    let status = live::watch(plan, &live, false, sink, &mut keeper)?;
+    let status = live::watch(plan, &live, Ask::Families, sink, &mut keeper)?;
     keeper.stop();
     Ok(status)
 }

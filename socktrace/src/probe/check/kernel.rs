@@ -1,10 +1,9 @@
 //! What the kernel can do.
 
-use socktrace_common::config::{HAVE_COOKIE, HAVE_PT_REGS};
+use socktrace_common::config::{ABSENT, HAVE_COOKIE, HAVE_PT_REGS};
 
 use super::{Check, Lack};
 use crate::probe::{
-    catalog::FALLBACK_COSTS,
     environment::Environment,
     offsets::{KERNEL_BTF, KernelTypes, OffsetsError},
 };
@@ -38,7 +37,7 @@ pub fn unknown(error: &OffsetsError) -> Check {
     let remedy = match error {
         OffsetsError::Unreadable(_) => {
             "socktrace reads from there where the kernel keeps its data; it needs a kernel with \
-             CONFIG_DEBUG_INFO_BTF (5.12 or later), and /sys mounted"
+             CONFIG_DEBUG_INFO_BTF (5.10 or later), and /sys mounted"
         }
         OffsetsError::Missing(_) => {
             "this kernel keeps its data in a way that this socktrace does not know; a newer one may"
@@ -74,7 +73,7 @@ pub fn ring_buffer(environment: &Environment) -> Check {
             name,
             Lack::Kernel,
             format!("Linux {} has no BPF ring buffer", environment.release),
-            "a kernel from 5.12 on",
+            "a kernel from 5.10 on",
         ),
         None => Check::warn(
             name,
@@ -98,6 +97,15 @@ pub fn jit(environment: &Environment, jitted: Option<bool>) -> Check {
     }
 }
 
+/// What is lost where tracing programs may not ask for cookies.
+const WITHOUT_COOKIES: &str = "tracing programs may not ask for a socket's cookie: those of accepted \
+    connections are not known, and every step of a connection is told by itself";
+
+/// Can the arguments of a system call be read when it returns?
+pub(super) fn has_registers(types: &KernelTypes) -> bool {
+    types.helpers & HAVE_PT_REGS != 0 || types.offsets.stack_regs != ABSENT
+}
+
 /// Helpers that came after the oldest kernel which socktrace runs on.
 pub fn helpers(types: &KernelTypes) -> [Check; 2] {
     let cookie = if types.helpers & HAVE_COOKIE != 0 {
@@ -106,11 +114,9 @@ pub fn helpers(types: &KernelTypes) -> [Check; 2] {
             "tracing programs may ask for a socket's cookie",
         )
     } else {
-        let message =
-            format!("tracing programs may not ask for a socket's cookie: {FALLBACK_COSTS}");
-        Check::warn("cookie_helper", message, "a kernel from 5.12 on")
+        Check::warn("cookie_helper", WITHOUT_COOKIES, "a kernel from 5.12 on")
     };
-    let arguments = if types.helpers & HAVE_PT_REGS != 0 {
+    let arguments = if has_registers(types) {
         Check::ok(
             "pt_regs_helper",
             "arguments are known when a system call returns",

@@ -1,11 +1,8 @@
 //! How far `leaks --stacks` sees into a program.
 
-use socktrace_common::{
-    config::{ABSENT, HAVE_PT_REGS},
-    stack::STACK_FRAMES,
-};
+use socktrace_common::{config::ABSENT, stack::STACK_FRAMES};
 
-use super::Check;
+use super::{Check, kernel::has_registers};
 use crate::probe::{environment::Environment, offsets::KernelTypes};
 
 const NAME: &str = "stacks";
@@ -27,7 +24,7 @@ pub fn stacks(environment: &Environment, types: &KernelTypes) -> Check {
              no call leaves its return address on the stack",
         );
     }
-    if types.helpers & HAVE_PT_REGS == 0 {
+    if !has_registers(types) {
         return Check::warn(
             NAME,
             "the registers of system calls cannot be read: the function that called libc is missing \
@@ -46,6 +43,8 @@ mod tests {
     use socktrace_common::config::Offsets;
     use zerocopy::FromZeros as _;
 
+    use socktrace_common::config::HAVE_PT_REGS;
+
     use super::*;
     use crate::probe::{check::Grade, environment::complete};
 
@@ -53,9 +52,11 @@ mod tests {
         KernelTypes {
             offsets: Offsets {
                 regs_stack,
+                stack_regs: ABSENT,
                 ..Offsets::new_zeroed()
             },
             helpers,
+            cast: None,
             buckets_recover: false,
         }
     }
