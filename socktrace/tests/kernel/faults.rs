@@ -8,7 +8,11 @@ use socktrace::{
     probe::{Plan, Probes},
     select::Select,
     sink::Report,
-    source::{Item, ringbuf::Ring, snapshot::Protocol},
+    source::{
+        Item,
+        ringbuf::{Ring, SOON},
+        snapshot::Protocol,
+    },
 };
 
 use crate::{
@@ -94,7 +98,7 @@ fn where_the_map_of_young_lives_is_full_the_rest_is_told_step_by_step() {
         ..Plan::everything(&[Protocol::Tcp], 1 << 22)
     };
     let mut probes = Probes::attach(&plan).unwrap();
-    let mut ring = Ring::new(probes.take_ring().unwrap()).unwrap();
+    let mut ring = Ring::new(probes.take_ring().unwrap(), SOON).unwrap();
     let told = Rc::new(Told::default());
     let mut pipeline = Pipeline::new(Select::default(), Report::Trace, None, Clock::now());
     let mut script = Dialogue::start(python(
