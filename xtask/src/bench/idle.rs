@@ -1,7 +1,6 @@
 //! `cargo xtask bench idle`: what programs pay that use no sockets.
 
 use std::{
-    fs,
     fs::File,
     hint::black_box,
     process::Command,
@@ -133,12 +132,4 @@ fn print(row: &Row) {
 #[allow(clippy::cast_precision_loss, reason = "seconds")]
 fn nanos(time: Duration) -> f64 {
     time.as_nanos() as f64
-}
-
-/// What was measured is kept beside the build, for `cargo xtask bench report`.
-pub(super) fn keep(name: &str, rows: &impl Serialize) -> Result<()> {
-    let folder = crate::util::target_dir().join("bench");
-    fs::create_dir_all(&folder)?;
-    let text = serde_json::to_string_pretty(rows)?;
-    Ok(fs::write(folder.join(format!("{name}.json")), text + "\n")?)
 }

@@ -2,10 +2,12 @@
 
 mod connections;
 mod drive;
+mod events;
 mod idle;
 mod load;
 mod measure;
 mod programs;
+mod report;
 mod snapshot;
 mod stacks;
 mod subjects;
@@ -39,6 +41,14 @@ pub(crate) enum Bench {
         #[arg(long, value_enum, value_delimiter = ',')]
         only: Vec<Subject>,
     },
+    /// Decoding, table and tally, without a kernel
+    Events {
+        /// How many connections
+        #[arg(long, default_value_t = 300_000)]
+        connections: usize,
+    },
+    /// Write docs/benchmarks.md of what was measured last
+    Report,
     /// What programs pay that use no sockets
     Idle {
         /// Pairs of runs for each tool
@@ -84,9 +94,11 @@ pub(crate) fn bench(what: &Bench) -> Result<()> {
                 close: *close,
                 subjects,
             })?;
-            idle::keep("connections", &rows)
+            report::keep("connections", &rows)
         }
-        Bench::Idle { rounds } => idle::keep("idle", &idle::idle(*rounds)?),
+        Bench::Events { connections } => report::keep("events", &events::events(*connections)?),
+        Bench::Report => report::report(),
+        Bench::Idle { rounds } => report::keep("idle", &idle::idle(*rounds)?),
         &Bench::Snapshot { sockets, rounds } => snapshot::snapshot(sockets, rounds),
         &Bench::Stacks { calls, rounds } => stacks::stacks(calls, rounds),
     }

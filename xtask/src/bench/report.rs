@@ -1,0 +1,173 @@
+//! `cargo xtask bench report`: `docs/benchmarks.md` from what the others have measured last.
+
+use std::{collections::BTreeMap, fmt::Write as _, fs};
+
+use anyhow::{Context as _, Result, bail};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::util::{target_dir, workspace};
+
+/// What is measured, in the order of the page: the file's name, the heading, and what to know of it.
+const PARTS: &[(&str, &str, &str)] = &[
+    (
+        "connections",
+        "A connection, with a tool beside it",
+        "Two threads make connections over loopback in a network namespace of their own, close them in order, and send \
+         nothing, so that what a tool adds is the largest share that it can be. `total_cpu` is the CPU time of workload \
+         and tool over that of the workload alone, `rate` connections a second over those without the tool, both as \
+         median (and quartiles) of pairs that ran one after the other. `kernel_ns` is what the kernel's statistics say \
+         of the BPF programs for a connection, without the readings of the clock.",
+    ),
+    (
+        "idle",
+        "Programs that use no sockets",
+        "What a system call that does nothing takes longer, and opening and closing a file, in nanoseconds.",
+    ),
+    (
+        "events",
+        "The user side",
+        "Records of connections through decoding, table and tally (`examples/events.rs`): a record for each step, as \
+         `trace` has them, or one for each socket, as the daemon has.",
+    ),
+    (
+        "daemon",
+        "The daemon in steady state",
+        "A thousand open sockets, 200 connections a second.",
+    ),
+    (
+        "growth",
+        "As the number of sockets grows",
+        "Real sockets as far as the machine holds them, then a table that was filled.",
+    ),
+    (
+        "snapshot",
+        "Listing what is open",
+        "A hundred thousand sockets in two network namespaces, beside ss and /proc.",
+    ),
+];
+
+/// A result is kept beside the build.
+pub(super) fn keep(name: &str, result: &impl Serialize) -> Result<()> {
+    let folder = target_dir().join("bench");
+    fs::create_dir_all(&folder)?;
+    let text = serde_json::to_string_pretty(result)?;
+    Ok(fs::write(folder.join(format!("{name}.json")), text + "\n")?)
+}
+
+/// Writes the page.
+pub(super) fn report() -> Result<()> {
+    let mut page = String::from(
+        "# Benchmarks\n\n\
+         Made by `cargo xtask bench report` of what `cargo xtask bench connections`, `idle`, `events` and so on have \
+         measured last; each says with `--help` what it can be told. They need root, bring their own load, and touch \
+         loopback only. Ratios are of one run on one machine and are what to compare; times are the machine's.\n\n",
+    );
+    writeln!(page, "{}\n", machine()?)?;
+    let mut any = false;
+    for (name, heading, about) in PARTS {
+        let file = target_dir().join(format!("bench/{name}.json"));
+        let Ok(text) = fs::read_to_string(&file) else {
+            eprintln!("{name} has not been measured: `cargo xtask bench {name}` does it");
+            continue;
+        };
+        any = true;
+        let result: Value = serde_json::from_str(&text)?;
+        writeln!(
+            page,
+            "## {heading}\n\n`cargo xtask bench {name}`. {about}\n"
+        )?;
+        write_table(&mut page, &result)?;
+        writeln!(
+            page,
+            "\n<details><summary>JSON</summary>\n\n```json\n{}\n```\n\n</details>\n",
+            text.trim()
+        )?;
+    }
+    if !any {
+        bail!("nothing has been measured yet: see `cargo xtask bench --help`");
+    }
+    let said = workspace().join("docs/benchmarks-notes.md");
+    if let Ok(notes) = fs::read_to_string(said) {
+        page.push_str(&notes);
+    }
+    fs::write(
+        workspace().join("docs/benchmarks.md"),
+        page.trim_end().to_owned() + "\n",
+    )?;
+    eprintln!("docs/benchmarks.md is written");
+    Ok(())
+}
+
+/// A table of an object for each row; of one object, a row.
+fn write_table(page: &mut String, result: &Value) -> Result<()> {
+    let rows = match result {
+        Value::Array(rows) => rows.clone(),
+        other => vec![other.clone()],
+    };
+    let rows: Vec<_> = rows.iter().filter_map(Value::as_object).collect();
+    let first = rows.first().context("a result without rows")?;
+    let keys: Vec<&String> = first.keys().collect();
+    let cells = |cells: Vec<String>| format!("| {} |", cells.join(" | "));
+    writeln!(
+        page,
+        "{}",
+        cells(keys.iter().map(|key| key.replace('_', " ")).collect())
+    )?;
+    writeln!(
+        page,
+        "{}",
+        cells(keys.iter().map(|_| "---".to_owned()).collect())
+    )?;
+    for row in rows {
+        let shown = keys
+            .iter()
+            .map(|key| row.get(*key).map_or_else(String::new, shown));
+        writeln!(page, "{}", cells(shown.collect()))?;
+    }
+    Ok(())
+}
+
+/// A number with as many digits as mean something; a spread with its quartiles.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => "not said".to_owned(),
+        Value::Number(number) => number.as_f64().map_or_else(String::new, digits),
+        Value::String(text) => text.clone(),
+        Value::Object(spread) => {
+            let of = |key: &str| spread.get(key).and_then(Value::as_f64).map(digits);
+            match (of("median"), of("quarter"), of("three_quarters")) {
+                (Some(median), Some(low), Some(high)) => format!("{median} ({low} to {high})"),
+                _ => value.to_string(),
+            }
+        }
+        other => other.to_string(),
+    }
+}
+
+fn digits(number: f64) -> String {
+    match number.abs() {
+        size if size >= 100.0 || number.fract() == 0.0 => format!("{number:.0}"),
+        size if size >= 10.0 => format!("{number:.1}"),
+        _ => format!("{number:.2}"),
+    }
+}
+
+fn machine() -> Result<String> {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo")?;
+    let fields: BTreeMap<_, _> = cpuinfo
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .map(|(key, value)| (key.trim(), value.trim()))
+        .collect();
+    let model = fields.get("model name").copied().unwrap_or("a CPU");
+    let cpus = cpuinfo
+        .lines()
+        .filter(|line| line.starts_with("processor"))
+        .count();
+    Ok(format!(
+        "The machine: {model}, {cpus} CPUs, Linux {}.",
+        release.trim()
+    ))
+}
