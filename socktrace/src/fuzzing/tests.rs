@@ -11,6 +11,7 @@ use crate::{
     select::Condition,
     settings::Configuration,
     source::snapshot::{Protocols, Query, diag},
+    unfold::Life,
 };
 
 fn root() -> &'static Path {
@@ -69,6 +70,8 @@ fn seeds_reach_what_they_are_for() {
             .all(|it| it.parse::<Condition>().is_ok())
     );
     assert!(first("filters/ss").parse::<Expression>().is_ok());
+    let life = fs::read(root().join("../fuzz/seeds/records/life")).unwrap();
+    assert_eq!(Life::decode(&life[1..]).map(|it| it.len()), Ok(9));
     let mut found = 0;
     for seed in seeds("netlink") {
         let protocol = Protocols::ALL[usize::from(seed[0])];

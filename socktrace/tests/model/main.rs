@@ -109,12 +109,17 @@ fn disturbed(told: &[Event], fates: &[Fate]) -> Vec<(Event, bool)> {
 fn folded(told: &[Event]) -> Vec<Result<Event, Life>> {
     let mut lives: BTreeMap<u64, (LifeEvent, usize)> = BTreeMap::new();
     for (place, event) in told.iter().enumerate() {
-        let Some((id, step)) = step(event) else {
+        let Some((id, mut step)) = step(event) else {
             continue;
         };
+        let now = event.header().mono_ns;
         let (life, last) = lives.entry(id).or_insert((LifeEvent::new_zeroed(), 0));
         let count = usize::try_from(life.count).unwrap();
         if count < STEPS {
+            if count == 0 {
+                life.began_ns = now;
+            }
+            step.after_ns = u32::try_from(now - life.began_ns).unwrap();
             life.steps[count] = step;
             life.count += 1;
             *last = place;
@@ -161,7 +166,6 @@ fn step(event: &Event) -> Option<(u64, Step)> {
     let socket = socket(event).filter(|it| it.proto == 6)?;
     let header = event.header();
     let mut step = Step {
-        mono_ns: header.mono_ns,
         tgid: header.tgid,
         fd: -1,
         kind: u8::try_from(header.kind).unwrap(),
@@ -169,17 +173,18 @@ fn step(event: &Event) -> Option<(u64, Step)> {
     };
     match event {
         Event::Socket(it) => (step.fd, step.value) = (it.fd, 1),
-        Event::Connect(it) => (step.fd, step.value) = (it.fd, it.ret),
+        Event::Connect(it) => (step.fd, step.value) = (it.fd, i16::try_from(it.ret).unwrap()),
         Event::Accept(it) => step.fd = it.fd,
         Event::State(it) => {
-            (step.fd, step.value) = (it.connect_fd, it.error);
-            (step.old, step.new) = (it.old, it.new);
+            step.fd = it.connect_fd;
+            step.value = i16::try_from(it.error).unwrap();
+            step.states = it.old | it.new << 4;
         }
         Event::Close(it) => {
-            (step.fd, step.old) = (it.fd, u8::try_from(it.by).unwrap());
-            step.value = i32::try_from(it.references_left).unwrap();
+            (step.fd, step.states) = (it.fd, u8::try_from(it.by).unwrap());
+            step.value = i16::try_from(it.references_left).unwrap();
         }
-        Event::Destroy(it) => step.value = it.error,
+        Event::Destroy(it) => step.value = i16::try_from(it.error).unwrap(),
         _ => return None,
     }
     Some((socket.id, step))
