@@ -103,6 +103,12 @@ enum Command {
         connections: usize,
         close_wait: usize,
     },
+    /// Owners that `bench` counts
+    #[command(hide = true)]
+    Crowd { name: String },
+    /// Connections at a steady pace
+    #[command(hide = true)]
+    Pace { rate: u32, seconds: u64 },
     /// The connections that `bench` measures
     #[command(hide = true)]
     Drive {
@@ -139,6 +145,8 @@ fn dispatch(command: Command) -> Result<()> {
             connections,
             close_wait,
         } => bench::hold(connections, close_wait),
+        Command::Crowd { name } => bench::crowd(&name),
+        Command::Pace { rate, seconds } => bench::pace(rate, seconds),
         Command::Drive { connections, close } => bench::drive(connections, close),
     }
 }

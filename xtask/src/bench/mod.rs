@@ -1,9 +1,13 @@
 //! `cargo xtask bench`: figures, as ratios that are measured in one run.
 
 mod connections;
+mod crowd;
+mod daemon;
 mod drive;
+mod growth;
 mod load;
 mod measure;
+mod paced;
 mod programs;
 mod snapshot;
 mod stacks;
@@ -15,8 +19,10 @@ use clap::{Subcommand, ValueEnum as _};
 
 use self::subjects::Subject;
 pub(crate) use self::{
+    crowd::crowd,
     drive::{Close, drive},
     load::hold,
+    paced::pace,
 };
 
 /// What to measure.
@@ -37,6 +43,10 @@ pub(crate) enum Bench {
         #[arg(long, value_enum, value_delimiter = ',')]
         only: Vec<Subject>,
     },
+    /// What the daemon takes: CPU, memory, scrapes, starts, and whether it stays so
+    Daemon(daemon::Plan),
+    /// Looks and scrapes as sockets get more, to a million
+    Growth(growth::Plan),
     /// Listing what is open, beside ss and /proc/net/tcp
     Snapshot {
         /// How many sockets to open, in two network namespaces
@@ -78,6 +88,8 @@ pub(crate) fn bench(what: &Bench) -> Result<()> {
             })?;
             Ok(())
         }
+        Bench::Daemon(plan) => daemon::daemon(plan),
+        Bench::Growth(plan) => growth::growth(plan),
         &Bench::Snapshot { sockets, rounds } => snapshot::snapshot(sockets, rounds),
         &Bench::Stacks { calls, rounds } => stacks::stacks(calls, rounds),
     }

@@ -117,6 +117,11 @@ impl Tool {
         Ok(pids.lines().filter_map(of).sum::<f64>() / 1024.0)
     }
 
+    /// Its process, the first one if there are more.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Ends it as a person does, with Ctrl-C, and waits.
     pub(crate) fn stop(&mut self) -> Result<()> {
         kill_process(Pid::from_child(&self.child), Signal::INT)?;
