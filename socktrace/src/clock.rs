@@ -1,5 +1,7 @@
 //! Wall-clock time for events that carry `CLOCK_MONOTONIC`.
 
+use std::time::Duration;
+
 use jiff::{Timestamp, tz::TimeZone};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -47,6 +49,12 @@ pub fn monotonic_ns() -> u64 {
     let time = clock_gettime(ClockId::Monotonic);
     let nanoseconds = time.tv_sec * 1_000_000_000 + time.tv_nsec;
     u64::try_from(nanoseconds).unwrap_or_default()
+}
+
+/// What the calling thread has had of a CPU.
+pub fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -33,7 +33,10 @@ use crate::{
     process::Ask,
     select::Select,
     sink::{Report, Sink},
-    source::{Item, ringbuf::Ring},
+    source::{
+        Item,
+        ringbuf::{LATER, Ring, SOON},
+    },
 };
 
 /// After a command has ended its sockets have so long to end, too.
@@ -87,7 +90,7 @@ pub(super) fn run(
         if let Some(look) = look.as_deref_mut() {
             look.attached(&mut probes)?;
         }
-        let mut ring = Ring::new(probes.take_ring()?)?;
+        let mut ring = Ring::every(probes.take_ring()?, if quiet { LATER } else { SOON })?;
         let mut pipeline = pipeline(Clock::now())?;
         pipeline.most = count.unwrap_or(u64::MAX);
         pipeline.ask = ask;

@@ -3,7 +3,6 @@
 use std::{io, sync::mpsc, thread, time::Duration};
 
 use hashbrown::{HashMap, HashSet};
-use rustix::time::{ClockId, clock_gettime};
 use socktrace_common::config::{ONLY_IPV4, ONLY_IPV6};
 use tokio::{
     sync::mpsc::{UnboundedReceiver, unbounded_channel},
@@ -17,7 +16,7 @@ use super::{
     tell,
 };
 use crate::{
-    clock::monotonic_ns,
+    clock::{cpu_time, monotonic_ns},
     detect,
     inventory::{Missing, Row, Want, each},
     pipeline::Pipeline,
@@ -107,8 +106,7 @@ impl Sighting {
     }
 
     /// Does nobody hold it but we? The kernel side does not tell of ours either.
-    fn is_ours(&self) -> bool {
-        let own = std::process::id();
+    fn is_ours(&self, own: u32) -> bool {
         let holders = &self.adopted.holders;
         !holders.is_empty() && holders.iter().all(|&(pid, _)| pid == own)
     }
@@ -153,7 +151,8 @@ impl Snapshots {
         let (taken, receiver) = unbounded_channel();
         let enter = look.map_or((|| ()) as fn(), Look::enter);
         // Ends with the run: nobody asks any more then.
-        thread::spawn(move || {
+        let thread = thread::Builder::new().name("snapshots".to_owned());
+        let started = thread.spawn(move || {
             enter();
             while let Ok(job) = asked.recv() {
                 let began = cpu_time();
@@ -176,21 +175,26 @@ impl Snapshots {
                     }
                 });
                 let ends = (&mut surveyor, &mut seen, &missing);
+                let mut elsewhere = Duration::ZERO;
                 if let (Some(surveyor), Some(seen), Ok(missing)) = ends {
                     let whole = missing.unreadable == 0;
                     seen.survey = surveyor.survey(&mut namespaces, &owners, whole);
+                    elsewhere = seen.survey.took;
                 }
                 let snapshot = Taken {
                     rows,
                     seen,
                     missing,
-                    took: cpu_time().saturating_sub(began),
+                    took: cpu_time().saturating_sub(began) + elsewhere,
                 };
                 if taken.send(snapshot).is_err() {
                     return;
                 }
             }
         });
+        if let Err(error) = started {
+            tell(format_args!("what is open cannot be listed: {error}"));
+        }
         let now = Instant::now();
         Self {
             ask,
@@ -276,10 +280,26 @@ impl Snapshots {
         pipeline: &mut Pipeline,
         look: Option<&mut (dyn Look + '_)>,
     ) -> io::Result<()> {
+        let began = cpu_time();
+        let took = taken.took;
+        let outcome = self.take_in(taken, probes, plan, pipeline, look);
+        // What it takes to understand it counts, too.
+        let took = took + cpu_time().saturating_sub(began);
         let now = Instant::now();
         self.taken_in = Some(now);
-        self.not_before = now + taken.took.div_f64(self.share).max(REPAIR_AFTER);
+        self.not_before = now + took.div_f64(self.share).max(REPAIR_AFTER);
         self.due = self.every.map(|every| self.not_before.max(now + every));
+        outcome
+    }
+
+    fn take_in(
+        &mut self,
+        taken: Taken,
+        probes: &mut Probes,
+        plan: &Plan,
+        pipeline: &mut Pipeline,
+        look: Option<&mut (dyn Look + '_)>,
+    ) -> io::Result<()> {
         let notes = match taken.missing {
             Ok(missing) => missing.notes,
             Err(error) => {
@@ -293,14 +313,17 @@ impl Snapshots {
         }
         let pids = plan.pids.is_some().then(|| probes.followed());
         let wanted = Followed::new(pids.as_ref(), &taken.rows);
-        for row in taken.rows.iter().filter(|row| !row.is_ours()) {
+        let own = std::process::id();
+        for row in taken.rows.iter().filter(|row| !row.is_ours(own)) {
             let adopted = &row.adopted;
             let known = pipeline.table().contains(adopted.socket.id);
             if !known && !wanted.has(row) {
                 continue;
             }
+            // What is left of a connection has had its life, and there may be a hundred thousand.
             if !known
                 && plan.lives > 0
+                && adopted.until_ns.is_none()
                 && let Some(life) = probes.life(adopted.socket.id)
             {
                 pipeline.preview(life, Some(&adopted.socket))?;
@@ -316,7 +339,7 @@ impl Snapshots {
             pipeline.take(&Item::Adopted(adopted))?;
         }
         if plan.lives > 0 && self.swept.elapsed() > SWEEP_EVERY {
-            self.swept = now;
+            self.swept = Instant::now();
             let table = pipeline.table();
             probes.drop_lives(self.began_ns, |id| table.contains(id));
         }
@@ -331,15 +354,6 @@ impl Snapshots {
         }
         Ok(())
     }
-}
-
-/// What the calling thread has had of a CPU.
-fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(
-        u64::try_from(time.tv_sec).unwrap_or(0),
-        u32::try_from(time.tv_nsec).unwrap_or(0),
-    )
 }
 
 fn followed_protocols(plan: &Plan) -> Vec<Protocol> {

@@ -1,12 +1,13 @@
 //! What there is besides sockets for whoever looks for leaks: limits, and local ports. It is asked in
 //! the thread that takes snapshots, in the namespaces that are open there anyway.
 
-use std::io;
+use std::{io, time::Duration};
 
 use hashbrown::HashMap;
 
 use super::port_rows::{PortReport, PortRows};
 use crate::{
+    clock::cpu_time,
     detect::Filled,
     ports::{Seen, Settings},
     probe::offsets::KernelTypes,
@@ -24,6 +25,8 @@ pub(super) struct Survey {
     pub(super) descriptors: Vec<(u32, Filled)>,
     pub(super) places: Vec<Place>,
     pub(super) ports: PortReport,
+    /// CPU time of the thread that entered namespaces for it.
+    pub(super) took: Duration,
 }
 
 /// What a namespace has for itself.
@@ -61,12 +64,16 @@ impl Surveyor {
     ) -> Survey {
         let (netns, rows, buffer) = (&self.netns, &mut self.rows, &mut self.buffer);
         let buckets = &mut rows.buckets;
+        let mut took = Duration::ZERO;
         let read = namespaces.each_inside(
             |inum| netns.is_empty() || netns.contains(&inum),
             |namespace| {
+                let began = cpu_time();
                 let population = namespace.population().ok();
                 let ports = look_at_ports_here(namespace, buckets.as_mut(), buffer);
-                (Tables::read(), population, ports)
+                let tables = Tables::read();
+                took += cpu_time().saturating_sub(began);
+                (tables, population, ports)
             },
         );
         let (mut places, mut looks) = (Vec::new(), Vec::new());
@@ -98,6 +105,7 @@ impl Surveyor {
             descriptors: descriptors().unwrap_or_default(),
             places,
             ports,
+            took,
         }
     }
 }

@@ -32,6 +32,8 @@ use crate::{
 
 /// Looks are never closer.
 const AT_LEAST: Duration = Duration::from_secs(1);
+/// Where somebody waits for it, looks may take this part of one CPU.
+const WAITED_FOR: f64 = 0.02;
 /// Within so many looks without it a finding is still one.
 const HOLD: u32 = 3;
 
@@ -139,7 +141,7 @@ impl Look for Watcher<'_> {
     }
 
     fn share(&self) -> f64 {
-        self.share
+        self.share.max(WAITED_FOR)
     }
 
     fn look(&mut self, seen: Seen, table: &SocketTable, accepts: bool) {
@@ -164,8 +166,9 @@ impl Look for Watcher<'_> {
         for place in survey.places {
             let settings = place.settings.as_ref();
             eligible.extend(settings.map(|it| (place.netns, it.eligible.clone())));
-            inside(&mut world, table, place);
+            inside(&mut world, place);
         }
+        world.time_waits = time_waits(table, &eligible);
         self.ports = survey.ports;
         world.ports.clone_from(&self.ports.rows);
         for row in &mut world.ports {
@@ -308,7 +311,7 @@ fn is_left_behind(listener: &Listener) -> bool {
 }
 
 /// What only a namespace itself says.
-fn inside(world: &mut World, table: &SocketTable, place: Place) {
+fn inside(world: &mut World, place: Place) {
     let (netns, tables) = (place.netns, place.tables);
     world
         .conntrack
@@ -327,32 +330,34 @@ fn inside(world: &mut World, table: &SocketTable, place: Place) {
             .filter(|_| listener.proto != Protocol::Unix);
         listener.in_ephemeral_range = port.is_some_and(|it| settings.eligible.contains(it));
     }
-    world.time_waits.extend(time_waits(netns, table, &settings));
 }
 
-/// Ports that connections keep after their end, by who closed first and where they went.
-fn time_waits(netns: u32, table: &SocketTable, settings: &ports::Settings) -> Vec<TimeWaited> {
-    let mut found: Vec<TimeWaited> = Vec::new();
-    let limit = u64::from(settings.eligible.count());
-    for wait in table.time_waits().filter(|wait| wait.socket.netns == netns) {
-        if !settings.eligible.contains(wait.socket.lport) {
+/// Ports that connections keep after their end, by who closed first and where they went. There may be
+/// a hundred thousand, to as many destinations. `eligible`: ports that may be chosen, by namespace.
+fn time_waits(table: &SocketTable, eligible: &HashMap<u32, ports::Eligible>) -> Vec<TimeWaited> {
+    let mut found: HashMap<_, TimeWaited> = HashMap::new();
+    for wait in table.time_waits() {
+        let socket = &wait.socket;
+        let Some(ports) = eligible.get(&socket.netns) else {
+            continue;
+        };
+        if !ports.contains(socket.lport) {
             continue;
         }
-        let socket = &wait.socket;
-        let remote = Endpoint::new(socket.family, socket.raddr, socket.rport);
         let pid = wait.owner.as_ref().map(|owner| owner.pid);
-        let same = |it: &&mut TimeWaited| {
-            it.remote == remote && it.process.as_ref().map(|process| process.pid) == pid
-        };
-        match found.iter_mut().find(same) {
-            Some(it) => it.filled.used += 1,
-            None => found.push(TimeWaited {
-                netns,
+        let remote = (socket.family, socket.raddr, socket.rport);
+        let waited = found
+            .entry((socket.netns, pid, remote))
+            .or_insert_with(|| TimeWaited {
+                netns: socket.netns,
                 process: wait.owner.clone(),
-                remote,
-                filled: Filled { used: 1, limit },
-            }),
-        }
+                remote: Endpoint::new(socket.family, socket.raddr, socket.rport),
+                filled: Filled {
+                    used: 0,
+                    limit: u64::from(ports.count()),
+                },
+            });
+        waited.filled.used += 1;
     }
-    found
+    found.into_values().collect()
 }

@@ -73,7 +73,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             every: Text(Duration::from_secs(5)),
-            share: 0.02,
+            share: 0.005,
             close_wait: CloseWait::default(),
             dead_open: DeadOpen::default(),
             never_connected: NeverConnected::default(),

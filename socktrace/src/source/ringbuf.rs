@@ -14,7 +14,10 @@ use tokio::{
 
 /// The kernel wakes nobody for a single record, so somebody has to look. What happens is shown
 /// within this time.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+pub const SOON: Duration = Duration::from_millis(20);
+/// The same where rows are shown to nobody: whoever asks has the ring emptied first, and one that
+/// fills up says so.
+pub const LATER: Duration = Duration::from_millis(100);
 
 /// Records taken before other things get their turn.
 const BATCH: usize = 16_384;
@@ -40,9 +43,14 @@ impl AsFd for Readable {
 }
 
 impl Ring {
-    /// Needs a tokio runtime around it.
+    /// Looked at soon. Needs a tokio runtime around it.
     pub fn new(ring: RingBuf<MapData>) -> io::Result<Self> {
-        let mut timer = interval(LOOK_EVERY);
+        Self::every(ring, SOON)
+    }
+
+    /// The same, looked at this often.
+    pub fn every(ring: RingBuf<MapData>, every: Duration) -> io::Result<Self> {
+        let mut timer = interval(every);
         timer.set_missed_tick_behavior(MissedTickBehavior::Skip);
         // SAFETY: the ring owns its map's descriptor until it is dropped, and that is only after
         // `AsyncFd` has let go of it.

@@ -15,6 +15,9 @@ use crate::process::Process;
 /// `net.ipv4.tcp_fin_timeout`, which is as long unless somebody changed it.
 const LENGTH_NS: u64 = 60_000_000_000;
 
+/// Room for so many is never given back.
+const KEPT: usize = 4096;
+
 /// A minisock in `TIME_WAIT`, or in `FIN_WAIT2` after its socket was let go of.
 #[derive(Clone, Debug)]
 pub struct TimeWait {
@@ -66,7 +69,7 @@ impl TimeWaits {
         self.waiting.insert(socket.id, time_wait);
     }
 
-    /// Forgets those that are over by `now`.
+    /// Forgets those that are over by `now`, and gives back what a burst of them took.
     pub(super) fn expire(&mut self, now: u64) {
         while let Some(&(until_ns, id)) = self.order.front()
             && until_ns <= now
@@ -79,6 +82,13 @@ impl TimeWaits {
                     self.order.push_back((time_wait.until_ns, id));
                 }
             }
+        }
+        let (waiting, order) = (&mut self.waiting, &mut self.order);
+        if waiting.capacity() > KEPT && waiting.len() < waiting.capacity() / 8 {
+            waiting.shrink_to(waiting.len() * 2);
+        }
+        if order.capacity() > KEPT && order.len() < order.capacity() / 8 {
+            order.shrink_to(order.len() * 2);
         }
     }
 
@@ -157,6 +167,26 @@ mod tests {
         assert_eq!(ids(&waits), [1]);
         waits.expire(2 * LENGTH_NS);
         assert!(ids(&waits).is_empty());
+    }
+
+    #[test]
+    fn the_room_that_a_burst_took_is_given_back() {
+        let mut waits = TimeWaits::new(100_000);
+        for id in 1..=100_000 {
+            waits.begin(&info(id), None, id);
+        }
+        waits.begin(&info(1), None, 0);
+        assert!(waits.waiting.capacity() >= 100_000);
+        waits.expire(LENGTH_NS + 100_000 - 10);
+        assert_eq!(waits.iter().count(), 10);
+        assert!(
+            waits.waiting.capacity() < KEPT,
+            "{}",
+            waits.waiting.capacity()
+        );
+        assert!(waits.order.capacity() < KEPT, "{}", waits.order.capacity());
+        waits.expire(LENGTH_NS + 100_000);
+        assert_eq!(waits.iter().count(), 0);
     }
 
     #[test]

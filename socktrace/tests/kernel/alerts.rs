@@ -53,6 +53,7 @@ const SETTINGS: &str = r#"
 [detect]
 every = "1s"
 share = 1.0
+share = 1.0
 [detect.close_wait]
 shown = "1s"
 alone = "1s"
@@ -67,6 +68,7 @@ url = "http://127.0.0.1:9001/in"
 [alerts.alertmanager]
 urls = ["http://127.0.0.1:9093"]
 every = "1s"
+share = 1.0
 labels = { team = "web" }
 "#;
 

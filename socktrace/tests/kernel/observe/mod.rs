@@ -33,7 +33,7 @@ fn a_prometheus_that_scrapes_a_busy_machine_has_data_for_every_panel_and_every_r
     let inside = format!("--net=/run/netns/{}", netns.name());
     let alerts = tempfile::tempdir().unwrap();
     let configuration = format!(
-        "[metrics]\nowner = [\"comm\"]\ndestinations = 3\n[detect]\nevery = \"1s\"\n\
+        "[metrics]\nowner = [\"comm\"]\ndestinations = 3\n[detect]\nevery = \"1s\"\nshare = 1.0\n\
          [detect.close_wait]\nshown = \"1s\"\n[alerts.file]\npath = \"{}/alerts\"\n",
         alerts.path().display()
     );
