@@ -10,6 +10,7 @@ use socktrace::{
         openmetrics, own::OWN, text,
     },
     pipeline::Pipeline,
+    probe::counters::Counters,
     process::Details,
     select::Select,
     sink::Report,
@@ -113,6 +114,14 @@ fn every_metric_is_in_the_list_and_every_one_of_the_list_is_known_to_promtool() 
     let exporter = Exporter::new(&Settings::default()).unwrap();
     let mut reading = reading("refused", 50);
     reading.lost.push(("ring", 1));
+    reading.counters = Some(Counters {
+        seen: 15,
+        emitted: 1,
+        folded: 2,
+        filtered: 4,
+        lost_ring: 8,
+        ..Counters::default()
+    });
     let runs = Some(HookRuns { count: 2, ns: 3 });
     reading.hooks.push(("inet_sock_set_state", true, runs));
     let families = exporter.families(reading);

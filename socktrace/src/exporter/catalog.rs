@@ -86,6 +86,10 @@ metrics! {
         "Rows that socktrace trace would show, by their kind."
     LOST Counter "events_lost_total" ["where"]
         "Events that were lost, by where; after a loss a snapshot repairs what is known of open sockets."
+    HOOK_CALLS Counter "hook_calls_total" []
+        "How often hooks had something to decide: the sum over hook_outcomes_total, or something was lost that nobody counted."
+    HOOK_OUTCOMES Counter "hook_outcomes_total" ["outcome"]
+        "How that ended: a record (emitted), kept in the kernel (folded), not wanted (filtered), no room (lost_ring, lost_map)."
     HOOK_ATTACHED Gauge "hook_attached" ["hook"]
         "1 if the hook is attached; socktrace doctor says what is lost without it, and why."
     HOOK_RUNS Counter "hook_runs_total" ["hook"]

@@ -13,6 +13,7 @@ use crate::{
     change::{Learned, Protocol},
     detect::{Finding, Kind, Listener, Severity, World},
     ports,
+    probe::counters::Counters,
     table::SocketTable,
 };
 
@@ -152,6 +153,8 @@ pub struct Reading {
     pub(super) seen: Arc<Seen>,
     /// By where.
     pub lost: Vec<(&'static str, u64)>,
+    /// What the kernel side counted, where there is one.
+    pub counters: Option<Counters>,
     /// By hook: is it attached, and how often did it run?
     pub hooks: Vec<(&'static str, bool, Option<HookRuns>)>,
     /// By output.
@@ -202,6 +205,7 @@ impl Reading {
             corrections: Learned::ALL.map(|it| (it, corrections.of(it))),
             seen: Arc::clone(seen),
             lost: Vec::new(),
+            counters: None,
             hooks: Vec::new(),
             alerts: Vec::new(),
             open,

@@ -218,6 +218,18 @@ fn health(families: &mut Families, reading: &Reading) {
     for (kind, count) in Kind::OF_SOCKETS.iter().zip(reading.events) {
         families.value(&metric::EVENTS, &[kind.word()], count);
     }
+    if let Some(counters) = &reading.counters {
+        families.value(&metric::HOOK_CALLS, &[], counters.seen);
+        for (outcome, count) in [
+            ("emitted", counters.emitted),
+            ("folded", counters.folded),
+            ("filtered", counters.filtered),
+            ("lost_ring", counters.lost_ring),
+            ("lost_map", counters.lost_map),
+        ] {
+            families.value(&metric::HOOK_OUTCOMES, &[outcome], count);
+        }
+    }
     for (place, count) in &reading.lost {
         families.value(&metric::LOST, &[place], *count);
     }
