@@ -46,6 +46,8 @@ pub mod pipeline;
 
 pub mod failure;
 
+pub mod sandbox;
+
 pub mod alert;
 
 pub mod settings;

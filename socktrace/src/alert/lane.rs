@@ -154,7 +154,13 @@ impl Lane {
             .enable_all()
             .build()?;
         let thread = thread::Builder::new().name(format!("to-{}", output.name()));
+        let files = output.files();
         thread.spawn(move || {
+            let mut work = work;
+            if let Some(Err(error)) = files.map(|files| files.confine()) {
+                work.voice
+                    .fails(&format!("files cannot be put out of reach: {error}"));
+            }
             runtime.block_on(run(work));
             // Whoever waited may have given up.
             done.send(()).unwrap_or_default();

@@ -3,12 +3,19 @@
 //! What the webhook and Alertmanager have in common stands in both: flattened into them, serde would
 //! know neither the line of a mistake nor the keys that there are.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
 pub use super::values::{Url, Urls, Words};
-use crate::detect::{Severity, settings::Text};
+use crate::{
+    detect::{Severity, settings::Text},
+    sandbox::{Files, folders},
+};
 
 /// What is told, and to whom.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -144,6 +151,20 @@ pub(super) enum Output {
 }
 
 impl Output {
+    /// What it opens; `None` for a program, which may open anything that its user may.
+    pub(super) fn files(&self) -> Option<Files> {
+        let nothing = Files::default();
+        Some(match self {
+            Self::Journald(_) => nothing,
+            Self::File(file) => nothing.writing(folders(&file.path)),
+            Self::Command(_) => return None,
+            Self::Webhook(it) => calling(it.token_file.as_deref(), it.ca_file.as_deref()),
+            Self::Alertmanager(_, it, _) => {
+                calling(it.token_file.as_deref(), it.ca_file.as_deref())
+            }
+        })
+    }
+
     /// The word for it, in messages and labels.
     pub(super) fn name(&self) -> &str {
         match self {
@@ -154,6 +175,29 @@ impl Output {
             Self::Alertmanager(_, _, name) => name,
         }
     }
+}
+
+/// Where names are looked up, and authorities to trust: of the system, as its libraries are.
+const SYSTEM: [&str; 8] = [
+    "/etc",
+    "/usr",
+    "/lib",
+    "/lib64",
+    "/run",
+    "/var/lib/ca-certificates",
+    "/proc",
+    "/sys/devices/system/cpu",
+];
+
+/// What it takes to call a server.
+fn calling(token: Option<&Path>, authorities: Option<&Path>) -> Files {
+    let files = Files::default().reading(SYSTEM);
+    let named = [token, authorities].into_iter().flatten();
+    // Where else OpenSSL's variables say that authorities are.
+    let variables = ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(std::env::var_os);
+    let variables: Vec<_> = variables.into_iter().flatten().collect();
+    let files = files.reading(variables.iter().flat_map(std::env::split_paths));
+    files.reading(named.flat_map(folders))
 }
 
 impl Settings {

@@ -3,7 +3,7 @@
 use tokio::sync::oneshot;
 
 use super::{daemon::Hook, look::Listing};
-use crate::{exporter::Reading, inventory::Told, settings::Configuration};
+use crate::{exporter::Reading, inventory::Told};
 
 /// A question, with the way back.
 pub(super) enum Question {
@@ -15,6 +15,6 @@ pub(super) enum Question {
     Known(Vec<u64>, oneshot::Sender<Vec<Option<Told>>>),
     /// The hooks, and what they cost.
     Hooks(oneshot::Sender<Vec<Hook>>),
-    /// Other settings from now on.
-    Configure(Box<Configuration>, oneshot::Sender<()>),
+    /// The configuration is to be read again; if it makes no sense, why.
+    ReadAgain(oneshot::Sender<Result<(), String>>),
 }

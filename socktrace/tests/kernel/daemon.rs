@@ -19,15 +19,21 @@ pub(crate) struct Daemon {
     folder: TempDir,
     running: Option<Background>,
     wrapper: Vec<String>,
+    more: Vec<String>,
 }
 
 impl Daemon {
-    fn start(configuration: &str) -> Self {
+    pub(crate) fn start(configuration: &str) -> Self {
         Self::start_under(&[], configuration)
     }
 
     /// With less around it than there is: `wrapper` runs what follows it.
     pub(crate) fn start_under(wrapper: &[&str], configuration: &str) -> Self {
+        Self::start_with(wrapper, &[], configuration)
+    }
+
+    /// With more arguments.
+    pub(crate) fn start_with(wrapper: &[&str], more: &[&str], configuration: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         // Whoever it runs as can write there.
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
@@ -36,17 +42,18 @@ impl Daemon {
             folder,
             running: None,
             wrapper: wrapper.iter().map(|it| (*it).to_owned()).collect(),
+            more: more.iter().map(|it| (*it).to_owned()).collect(),
         };
         daemon.configure(configuration);
         daemon.run();
         daemon
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn configure(&self, configuration: &str) {
+    pub(crate) fn configure(&self, configuration: &str) {
         fs::write(self.path("socktrace.toml"), configuration).unwrap();
     }
 
@@ -67,6 +74,7 @@ impl Daemon {
             .arg(self.path("socktrace.toml"));
         command.arg("--socket").arg(self.path("socket"));
         command.arg("--state.directory").arg(self.folder.path());
+        command.args(&self.more);
         self.running = Some(Background::start(command, "following sockets"));
     }
 
@@ -77,7 +85,12 @@ impl Daemon {
         address.split_whitespace().next().unwrap().to_owned()
     }
 
-    fn pid(&self) -> i64 {
+    /// What it has logged.
+    pub(crate) fn log(&self) -> String {
+        self.running.as_ref().unwrap().stderr()
+    }
+
+    pub(crate) fn pid(&self) -> i64 {
         self.running.as_ref().unwrap().pid()
     }
 
@@ -101,7 +114,7 @@ impl Daemon {
     }
 
     /// What curl gets over the Unix socket.
-    fn get(&self, path: &str) -> String {
+    pub(crate) fn get(&self, path: &str) -> String {
         let mut curl = Command::new("curl");
         curl.args(["-s", "-m", "20", "--unix-socket"]);
         curl.arg(self.path("socket"));
@@ -110,7 +123,7 @@ impl Daemon {
     }
 
     /// The sum over the series of a metric that have these labels.
-    fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+    pub(crate) fn metric(&self, name: &str, labels: &[&str]) -> f64 {
         let text = self.get("/metrics");
         let series = text.lines().filter_map(|line| {
             let (series, value) = line.rsplit_once(' ')?;
@@ -151,7 +164,7 @@ sys.stdin.readline(); os._exit(0)
 ";
 
 /// Close-waits count after two seconds already.
-const QUICK: &str = "[detect]\nevery = \"1s\"\n[detect.close_wait]\nshown = \"1s\"\n";
+const QUICK: &str = "[detect]\nevery = \"1s\"\nshare = 1.0\n[detect.close_wait]\nshown = \"1s\"\n";
 
 #[test]
 fn a_daemon_knows_what_happened_and_since_when() {
@@ -254,9 +267,8 @@ fn ages_outlive_a_restart_and_a_bad_configuration_changes_nothing() {
         .args(["-HUP", &daemon.pid().to_string()])
         .status()
         .unwrap();
-    let log = |daemon: &Daemon| daemon.running.as_ref().unwrap().stderr();
     wait("not told", || {
-        log(&daemon).contains("unknown field `counts`")
+        daemon.log().contains("unknown field `counts`")
     });
     assert!(since(&daemon).is_some());
     daemon.configure(QUICK);
@@ -346,7 +358,7 @@ fn as_any_user_with_the_capabilities_of_the_unit_it_works_in_full() {
             .count();
         let seen = daemon.rows(&["sockets", "-t", "-o", "json", "--netns", netns.name()]);
         let seen = seen.iter().any(|row| row.number("cookie") == Some(cookie));
-        let log = daemon.running.as_ref().unwrap().stderr();
+        let log = daemon.log();
         if whole {
             assert_eq!(missing, 0, "{log}");
             assert!(attached > 15.0 && seen, "{attached} {log}");

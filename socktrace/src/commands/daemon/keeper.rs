@@ -3,7 +3,7 @@
 use std::{
     cell::RefCell,
     io,
-    path::Path,
+    path::{Path, PathBuf},
     rc::Rc,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -34,6 +34,7 @@ use crate::{
     pipeline::Pipeline,
     probe::Probes,
     process::read_details,
+    sandbox::Files,
     settings::Configuration,
     sink::Sink,
     table::SocketTable,
@@ -41,6 +42,10 @@ use crate::{
 
 /// Owners of whom nothing was heard for so long make room.
 const FORGET_AFTER: Duration = Duration::from_hours(1);
+
+/// How often the allocator is asked to give back what is free: what a look took and does not need
+/// between looks, and what a burst of connections has left.
+const GIVE_BACK_EVERY: u32 = 60;
 
 /// See the room.
 pub(super) struct Keeper {
@@ -55,14 +60,22 @@ pub(super) struct Keeper {
     /// Until it is started.
     server: Option<Server>,
     running: Option<Running>,
+    /// What it may open.
+    files: Files,
     site: Arc<Site>,
+    config_file: Option<PathBuf>,
     memory: Memory,
     clock: Clock,
+    /// Since memory was given back.
+    beats: u32,
 }
 
 /// What others see of it.
 pub(super) struct Front {
     pub(super) server: Server,
+    /// What it needs to be served.
+    pub(super) files: Files,
+    pub(super) config_file: Option<PathBuf>,
     pub(super) site: Arc<Site>,
     pub(super) published: Arc<Mutex<Arc<Published>>>,
     pub(super) questions: UnboundedReceiver<Question>,
@@ -91,9 +104,12 @@ impl Keeper {
             questions: Some(front.questions),
             server: Some(front.server),
             running: None,
+            files: front.files,
+            config_file: front.config_file,
             site: front.site,
             memory,
             clock: Clock::now(),
+            beats: 0,
         }
     }
 
@@ -138,6 +154,7 @@ impl Keeper {
             ("recursion", counters.recursion),
             ("decode", pipeline.undecodable()),
         ];
+        reading.counters = Some(counters);
         reading.hooks = hooks::measured(probes);
         let alerts = self.alerts.borrow();
         let counts = alerts.counts().map(|(output, counts)| AlertCounts {
@@ -149,6 +166,19 @@ impl Keeper {
         });
         reading.alerts = counts.collect();
         reading
+    }
+
+    /// If the file makes no sense the old configuration stays.
+    fn read_again(&mut self) -> Result<(), String> {
+        let read = Configuration::read(self.config_file.as_deref());
+        let configuration = read.map_err(|failure| {
+            error!("the configuration stays as it was: {failure}");
+            failure.message
+        })?;
+        self.site.configure(&configuration.metrics);
+        self.configure(configuration);
+        info!("the configuration was read again");
+        Ok(())
     }
 
     fn configure(&mut self, new: Configuration) {
@@ -215,7 +245,11 @@ impl Look for Keeper {
         privileges::keep(privileges::LOOP);
         if let Some(server) = self.server.take() {
             let site = Arc::clone(&self.site);
-            self.running = Some(privileges::without(|| server.start(site))?);
+            let files = &self.files;
+            self.running = Some(privileges::without(|| {
+                privileges::confine(files);
+                server.start(site)
+            })?);
         }
         give_back();
         self.site.is_ready();
@@ -262,10 +296,7 @@ impl Look for Keeper {
                 let known = known.map(|id| Some(Told::of(&table.get(id)?, now)));
                 drop(reply.send(known.collect()));
             }
-            Question::Configure(configuration, reply) => {
-                self.configure(*configuration);
-                reply.send(()).unwrap_or_default();
-            }
+            Question::ReadAgain(reply) => drop(reply.send(self.read_again())),
         }
     }
 
@@ -276,10 +307,25 @@ impl Look for Keeper {
             self.running = None;
         }
         self.memory.keep(pipeline.table(), &self.watcher);
+        self.beats += 1;
+        if self.beats >= GIVE_BACK_EVERY {
+            self.beats = 0;
+            give_back();
+        }
     }
 
     fn over(&mut self, pipeline: &Pipeline) {
         self.memory.keep_last(pipeline.table(), &self.watcher);
+    }
+}
+
+/// One heap for all threads: each would have its own, and keep in it what it took at most. They rarely
+/// allocate at the same time. To be called before there are any.
+pub(super) fn share_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: mallopt(3) takes no pointer; no other thread allocates yet.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
     }
 }
 

@@ -23,6 +23,7 @@ use crate::{
     commands::watch::Watcher,
     detect::Remembered,
     pipeline::Pipeline,
+    sandbox::{Files, folders},
     table::{Past, SocketTable},
 };
 
@@ -120,15 +121,18 @@ impl State {
 /// The thread that writes.
 struct Writer {
     states: SyncSender<State>,
-    thread: JoinHandle<()>,
+    /// There may be none for it.
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Writer {
     fn start(file: PathBuf) -> Self {
         // Nothing waits in between: what is handed over is written now.
         let (states, asked) = sync_channel(0);
-        let thread = thread::spawn(move || {
+        let thread = thread::Builder::new().name("memory".to_owned());
+        let thread = thread.spawn(move || {
             privileges::keep(privileges::MEMORY);
+            privileges::confine(&Files::default().writing(folders(&file)));
             // It could not be written, and that has been told.
             let mut told = false;
             for state in asked {
@@ -143,6 +147,9 @@ impl Writer {
                 told = written.is_err();
             }
         });
+        let thread = thread
+            .inspect_err(|error| warn!(%error, "ages cannot be kept"))
+            .ok();
         Self { states, thread }
     }
 
@@ -157,7 +164,7 @@ impl Writer {
         // A thread that has panicked has said so.
         drop(states.send(state));
         drop(states);
-        drop(thread.join());
+        drop(thread.map(JoinHandle::join));
     }
 }
 

@@ -14,6 +14,7 @@ mod site;
 
 use std::{
     cell::RefCell,
+    path::Path,
     rc::Rc,
     sync::{Arc, Mutex},
     time::Duration,
@@ -41,6 +42,7 @@ use crate::{
     logging,
     probe::{AttachMode, Plan, plan::LIVES},
     process::Ask,
+    sandbox::{Files, folders},
     settings::Configuration,
     source::snapshot::Protocol,
 };
@@ -56,6 +58,7 @@ const FOLLOWED: [Protocol; 5] = [
 ];
 
 pub(super) fn daemon(args: &Daemon) -> Result<u8, Failure> {
+    keeper::share_heap();
     logging::start(&args.log)?;
     let configuration = Configuration::read(args.configuration.as_deref())?;
     let place = UnixPlace {
@@ -63,6 +66,7 @@ pub(super) fn daemon(args: &Daemon) -> Result<u8, Failure> {
         group: args.socket_group.clone(),
     };
     let server = Server::bind(&args.web, Some(&place))?;
+    let files = served_with(&server, &args.socket);
     let every = configuration.detect.every.0.max(Duration::from_secs(1));
     let complain = |message: &str| warn!("{message}");
     let settings = &configuration.alerts;
@@ -80,12 +84,7 @@ pub(super) fn daemon(args: &Daemon) -> Result<u8, Failure> {
     let published = Arc::new(Mutex::new(Arc::new(Published::default())));
     let exporter = Exporter::new(&configuration.metrics)
         .map_err(|error| Failure::new(FAILURE, format!("metrics cannot be made: {error}")))?;
-    let site = Arc::new(Site::new(
-        ask,
-        exporter,
-        Arc::clone(&published),
-        args.configuration.clone(),
-    ));
+    let site = Arc::new(Site::new(ask, exporter, Arc::clone(&published)));
     let memory = Memory::open(args.state_directory.as_deref());
     let mut plan = Plan::everything(&FOLLOWED, configuration.daemon.ring_size * 1024);
     plan.lives = LIVES;
@@ -99,13 +98,23 @@ pub(super) fn daemon(args: &Daemon) -> Result<u8, Failure> {
     };
     let front = Front {
         server,
+        files,
         site,
         published,
         questions: asked,
+        config_file: args.configuration.clone(),
     };
     let mut keeper = Keeper::new(watcher, configuration, alerts, front, memory);
     let sink = keeper.sink();
     let status = live::watch(plan, &live, Ask::Families, sink, &mut keeper)?;
     keeper.stop();
     Ok(status)
+}
+
+/// The files of the thread that serves: the web configuration and what it names, its own numbers in
+/// `/proc`, the time zone, and its socket, which it removes at the end.
+fn served_with(server: &Server, socket: &Path) -> Files {
+    let files = Files::default().reading(server.directories());
+    let files = files.reading(["/proc", "/etc/localtime", "/usr/share/zoneinfo"]);
+    files.removing(folders(socket))
 }

@@ -1,10 +1,12 @@
 //! What is only needed to begin is given up when all has begun. Capabilities belong to threads, and
 //! each keeps what it needs.
 
-use std::{panic::resume_unwind, thread};
+use std::{panic::resume_unwind, sync::Once, thread};
 
 use caps::{CapSet, Capability, CapsHashSet};
-use tracing::warn;
+use tracing::{info, warn};
+
+use crate::sandbox::{Bounded, Files};
 
 /// The loop reads other users' `/proc`.
 pub(super) const LOOP: &[Capability] =
@@ -30,6 +32,22 @@ pub(super) fn without<T: Send>(start: impl FnOnce() -> T + Send) -> T {
         });
         started.join().unwrap_or_else(|panic| resume_unwind(panic))
     })
+}
+
+/// The calling thread opens these from now on, and nothing else, where the kernel can see to that. What
+/// it can is told once.
+pub(super) fn confine(files: &Files) {
+    static TOLD: Once = Once::new();
+    match files.confine() {
+        Ok(bounded) => TOLD.call_once(|| match bounded {
+            Bounded::Fully => info!("who talks to others opens only its own files: Landlock"),
+            Bounded::Partly => {
+                info!("who talks to others opens only its own files: Landlock, an old one");
+            }
+            Bounded::Not(why) => info!(why, "who talks to others may open any file of its user"),
+        }),
+        Err(error) => warn!(%error, "files cannot be put out of reach"),
+    }
 }
 
 /// The calling thread keeps these, as far as it has them, and can never have more again.

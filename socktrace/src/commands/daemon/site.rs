@@ -1,26 +1,20 @@
 //! What the server serves: it asks the loop, or shows what the last look found.
 
-use std::{
-    path::PathBuf,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
 };
-
-use bytes::Bytes;
-use tokio::sync::{
-    mpsc::UnboundedSender,
-    oneshot::{self, Sender},
-};
-use tracing::{error, info};
 
 use super::{answers, published::Published, runbook};
 use crate::{
     commands::question::Question,
-    exporter::{Exporter, openmetrics, text},
+    exporter::{Exporter, Settings, openmetrics, text},
     http::{Answer, ApiError, Content, Format, Page, Unavailable},
-    settings::Configuration,
+};
+use bytes::Bytes;
+use tokio::sync::{
+    mpsc::UnboundedSender,
+    oneshot::{self, Sender},
 };
 
 /// See the room.
@@ -28,7 +22,6 @@ pub(super) struct Site {
     ask: UnboundedSender<Question>,
     exporter: Exporter,
     published: Arc<Mutex<Arc<Published>>>,
-    config_file: Option<PathBuf>,
     ready: AtomicBool,
 }
 
@@ -37,13 +30,11 @@ impl Site {
         ask: UnboundedSender<Question>,
         exporter: Exporter,
         published: Arc<Mutex<Arc<Published>>>,
-        config_file: Option<PathBuf>,
     ) -> Self {
         Self {
             ask,
             exporter,
             published,
-            config_file,
             ready: AtomicBool::new(false),
         }
     }
@@ -66,19 +57,16 @@ impl Site {
         answer.await.ok()
     }
 
-    /// Reads the configuration again. If it makes no sense the old one stays.
+    /// Has the configuration read again, by the loop: whoever serves cannot open it. If it makes no
+    /// sense the old one stays.
     pub(super) async fn read_again(&self) -> Result<(), String> {
-        let read = Configuration::read(self.config_file.as_deref());
-        let configuration = read.map_err(|failure| {
-            error!("the configuration stays as it was: {failure}");
-            failure.message
-        })?;
-        self.exporter.configure(&configuration.metrics);
-        let configuration = Box::new(configuration);
-        let done = self.ask(|reply| Question::Configure(configuration, reply));
-        done.await.ok_or("socktrace is stopping")?;
-        info!("the configuration was read again");
-        Ok(())
+        let done = self.ask(Question::ReadAgain).await;
+        done.unwrap_or_else(|| Err("socktrace is stopping".to_owned()))
+    }
+
+    /// What to show from now on.
+    pub(super) fn configure(&self, metrics: &Settings) {
+        self.exporter.configure(metrics);
     }
 }
 

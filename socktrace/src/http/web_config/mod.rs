@@ -20,7 +20,10 @@ use tracing::{error, info};
 
 use self::{file::File, rate::Bucket, users::Users};
 use super::crowd::lock;
-use crate::failure::{CONFIGURATION, Failure};
+use crate::{
+    failure::{CONFIGURATION, Failure},
+    sandbox::folders,
+};
 
 /// What holds for a connection and its requests.
 #[derive(Default)]
@@ -93,7 +96,7 @@ impl WebConfig {
         let mut directories: Vec<PathBuf> = last
             .files
             .iter()
-            .filter_map(|(file, _)| file.parent().map(Path::to_owned))
+            .flat_map(|(file, _)| folders(file))
             .collect();
         directories.sort();
         directories.dedup();

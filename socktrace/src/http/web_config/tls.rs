@@ -1,7 +1,7 @@
 //! `tls_server_config`: certificates, versions, suites.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -121,7 +121,7 @@ impl Section {
                     let file = directory.join(file);
                     let read = fs::read(&file);
                     read.map(Some)
-                        .map_err(|error| format!("{key}_file: {}: {error}", file.display()))
+                        .map_err(|error| unreadable(key, &file, &error))
                 }
                 (None, None) => Ok(None),
             }
@@ -221,6 +221,17 @@ fn known<T: Copy>(key: &str, names: &[String], all: &[(&str, T)]) -> Result<Vec<
         })
     };
     names.iter().map(find).collect()
+}
+
+fn unreadable(key: &str, file: &Path, error: &io::Error) -> String {
+    let hint = match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            " (what it names while socktrace runs must be in a folder that it named at the start, and \
+             readable for socktrace's user: move it, or start socktrace again)"
+        }
+        _ => "",
+    };
+    format!("{key}_file: {}: {error}{hint}", file.display())
 }
 
 fn certificates(key: &str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
