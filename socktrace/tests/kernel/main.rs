@@ -7,6 +7,7 @@
 mod adopted;
 mod alerts;
 mod attribution;
+mod churn;
 mod daemon;
 mod doctor;
 mod families;
@@ -22,6 +23,7 @@ mod ports;
 mod programs;
 mod reconcile;
 mod ring;
+mod sandbox;
 mod scene;
 mod snapshot;
 mod sockets;
