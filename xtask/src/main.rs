@@ -26,6 +26,7 @@ mod docs;
 mod package_test;
 mod run;
 mod test;
+mod vm;
 
 mod ci;
 
@@ -97,6 +98,8 @@ enum Command {
         #[command(subcommand)]
         what: bench::Bench,
     },
+    /// Try Debian's kernels, from the oldest to the newest, each in an emulated machine
+    Vm(vm::Options),
     /// What `bench` fills a namespace with
     #[command(hide = true)]
     Hold {
@@ -134,6 +137,7 @@ fn dispatch(command: Command) -> Result<()> {
         }
         Command::Docs => docs::docs(),
         Command::Install => install::everything(),
+        Command::Vm(options) => vm::vm(&options),
         Command::Bench { what } => bench::bench(&what),
         Command::Hold {
             connections,
