@@ -1,9 +1,6 @@
 //! How far `leaks --stacks` sees into a program.
 
-use socktrace_common::{
-    config::{ABSENT, HAVE_PT_REGS},
-    stack::STACK_FRAMES,
-};
+use socktrace_common::{config::ABSENT, stack::STACK_FRAMES};
 
 use super::{Check, kernel::has_registers};
 use crate::probe::{environment::Environment, offsets::KernelTypes};
@@ -43,7 +40,7 @@ pub fn stacks(environment: &Environment, types: &KernelTypes) -> Check {
 
 #[cfg(test)]
 mod tests {
-    use socktrace_common::config::Offsets;
+    use socktrace_common::config::{HAVE_PT_REGS, Offsets};
     use zerocopy::FromZeros as _;
 
     use super::*;
