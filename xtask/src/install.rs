@@ -66,6 +66,18 @@ const FOR_PACKAGE_TEST: [(&str, &str); 3] = [
     ("systemd-container", "systemd-nspawn"),
 ];
 
+/// For the machines on which other kernels are tried.
+const FOR_VM: [(&str, &str); 8] = [
+    ("apt", "apt-get"),
+    ("binutils", "strip"),
+    ("busybox-static", "busybox"),
+    ("cpio", "cpio"),
+    ("lz4", "lz4"),
+    ("qemu-system-x86", "qemu-system-x86_64"),
+    ("xz-utils", "xz"),
+    ("zstd", "zstd"),
+];
+
 const NEXTEST: (&str, &str) = ("cargo-nextest", "0.9.143");
 const DENY: (&str, &str) = ("cargo-deny", "0.20.2");
 
@@ -166,6 +178,22 @@ pub(crate) fn for_package_test() -> Result<()> {
         apt(&packages)?;
     }
     cargo_tool(dist::DEB)
+}
+
+/// What `cargo xtask vm` needs.
+pub(crate) fn for_vm() -> Result<()> {
+    let packages = FOR_VM.iter().filter(|(_, program)| !on_system(program));
+    let packages: Vec<_> = packages.map(|&(package, _)| package).collect();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    apt(&packages)
+}
+
+/// By name, all that it needs and `is_there` does not find.
+pub(crate) fn missing_for_vm(is_there: impl Fn(&str) -> bool) -> Vec<&'static str> {
+    let programs = FOR_VM.iter().map(|&(_, program)| program);
+    programs.filter(|program| !is_there(program)).collect()
 }
 
 /// By name, all that it needs and `is_there` does not find; fewer where a package is there already.

@@ -30,6 +30,7 @@ mod package_test;
 mod run;
 mod sbom;
 mod test;
+mod vm;
 
 mod ci;
 
@@ -111,6 +112,8 @@ enum Command {
         #[command(subcommand)]
         what: bench::Bench,
     },
+    /// Try Debian's kernels, from the oldest to the newest, each in an emulated machine
+    Vm(vm::Options),
     /// What `bench` fills a namespace with
     #[command(hide = true)]
     Hold {
@@ -159,6 +162,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Fuzz { seconds, target } => fuzz::fuzz(seconds, target.as_deref()),
         Command::Install => install::everything(),
         Command::Sbom => sbom::sbom(),
+        Command::Vm(options) => vm::vm(&options),
         Command::Bench { what } => bench::bench(&what),
         Command::Hold {
             connections,

@@ -1,7 +1,7 @@
 //! The vocabulary of the kernel tests: a namespace, a script that triggers, rows that are expected.
 
 use std::{
-    fs,
+    env, fs,
     io::{BufRead as _, BufReader, Write as _},
     os::fd::AsFd as _,
     path::PathBuf,
@@ -305,7 +305,7 @@ impl Background {
             stdout,
             stderr,
         };
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + patience(20);
         while !background.stdout().contains(ready) && !background.stderr().contains(ready) {
             assert!(
                 Instant::now() < deadline,
@@ -332,7 +332,7 @@ impl Background {
     /// Waits until its rows are so; a busy machine may take its time.
     #[track_caller]
     pub(crate) fn wait(&self, what: &str, holds: impl Fn(&[Row]) -> bool) {
-        let deadline = Instant::now() + Duration::from_mins(3);
+        let deadline = Instant::now() + patience(180);
         loop {
             // The last line may not be there in full.
             let text = self.stdout();
@@ -460,6 +460,14 @@ pub(crate) fn python(netns: &Netns, script: &str) -> Command {
 /// The program under test.
 pub(crate) fn socktrace() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_socktrace"))
+}
+
+/// How long to wait for what should take no more than so many seconds: longer where
+/// `SOCKTRACE_TEST_PATIENCE` says how many times (an emulated machine).
+pub(crate) fn patience(seconds: u64) -> Duration {
+    let times = env::var("SOCKTRACE_TEST_PATIENCE").ok();
+    let times = times.and_then(|it| it.parse().ok()).unwrap_or(1);
+    Duration::from_secs(seconds) * times
 }
 
 /// Runs a command that must succeed; its output.

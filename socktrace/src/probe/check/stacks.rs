@@ -40,7 +40,7 @@ pub fn stacks(environment: &Environment, types: &KernelTypes) -> Check {
 
 #[cfg(test)]
 mod tests {
-    use socktrace_common::config::Offsets;
+    use socktrace_common::config::{HAVE_PT_REGS, Offsets};
     use zerocopy::FromZeros as _;
 
     use socktrace_common::config::HAVE_PT_REGS;

@@ -1,0 +1,155 @@
+//! `cargo xtask vm`: Debian's kernels, each in an emulated machine, with `socktrace doctor` and the tests
+//! that state facts. Needs neither root nor KVM, and takes its time.
+//!
+//! What was fetched and made stays in target/vm.
+
+mod apt;
+mod archive;
+mod guest;
+mod kernel;
+mod machine;
+mod modules;
+mod outcome;
+mod page;
+mod suites;
+
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, bail};
+
+use self::{
+    guest::Programs,
+    kernel::Kernel,
+    outcome::{Outcome, Verdict},
+    suites::{SUITES, Wanted},
+};
+use crate::{
+    install,
+    util::{find, target_dir, workspace},
+};
+
+/// What `vm` is asked for.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// A suite of Debian (`bookworm-security`), a series (`6.1`), a suite and a release, or a release that was fetched before; may be given more than once
+    #[arg(long = "kernel", value_name = "KERNEL")]
+    kernels: Vec<String>,
+    /// The kernel of each release of Debian that can be had
+    #[arg(long, conflicts_with = "kernels")]
+    all: bool,
+    /// Name the suites and the kernels that were fetched
+    #[arg(long)]
+    list: bool,
+    /// Write what came of it into docs/kernels.md
+    #[arg(long)]
+    write: bool,
+    /// Install what it needs first
+    #[arg(long)]
+    install: bool,
+    /// Only tests with one of these in their names, of all kernel tests
+    #[arg(last = true)]
+    tests: Vec<String>,
+}
+
+/// For one kernel with all tests, before the machine is taken to hang.
+const LIMIT: Duration = Duration::from_hours(2);
+
+pub(crate) fn vm(options: &Options) -> Result<()> {
+    if options.install {
+        install::for_vm()?;
+    }
+    let vm = target_dir().join("vm");
+    fs::create_dir_all(&vm)?;
+    if options.list {
+        list(&vm);
+        return Ok(());
+    }
+    let missing = install::missing_for_vm(|it| find(it).is_some());
+    if !missing.is_empty() {
+        bail!(
+            "the machines need {}: `cargo xtask vm --install` installs it, on Debian",
+            missing.join(", ")
+        );
+    }
+    let wanted = if options.all {
+        Wanted::all()
+    } else if options.kernels.is_empty() {
+        bail!("which kernel? `--kernel 6.1`, or `--all`; `--list` names them");
+    } else {
+        let is_here = |release: &str| Kernel::is_here(release, &vm);
+        let parsed = options.kernels.iter().map(|it| Wanted::parse(it, is_here));
+        parsed.collect::<Result<_>>()?
+    };
+    let programs = Programs::build()?;
+    let tests = programs.tests(&options.tests)?;
+    let mut told = Vec::new();
+    for wanted in &wanted {
+        let kernel = Kernel::get(wanted, &vm)?;
+        let outcome = try_on(&kernel, &programs, &tests, &vm)?;
+        told.push((kernel.release, outcome));
+    }
+    if options.write {
+        fs::write(workspace().join("docs/kernels.md"), page::page(&told)?)?;
+        eprintln!("docs/kernels.md is written");
+    }
+    let failed = |(_, it): &&(String, Outcome)| {
+        it.count(Verdict::Failed) + it.count(Verdict::TimedOut) > 0 || it.doctor.is_empty()
+    };
+    let failed: Vec<_> = told.iter().filter(failed).map(|it| it.0.as_str()).collect();
+    if !failed.is_empty() {
+        bail!("tests failed on {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+fn list(vm: &Path) {
+    for suite in SUITES {
+        eprintln!("{:<12} {}", suite.series, suite.name);
+    }
+    for release in kernel::fetched(vm) {
+        eprintln!("{:<12} {release}", "fetched");
+    }
+}
+
+/// Boots the kernel and says what came of it.
+fn try_on(kernel: &Kernel, programs: &Programs, tests: &[String], vm: &Path) -> Result<Outcome> {
+    let folder = vm.join("run");
+    fs::create_dir_all(&folder)?;
+    let (debian, initrd) = (archive::debian(vm)?, folder.join("initrd"));
+    let ours = programs.pack(kernel, tests, &folder)?;
+    archive::join(&[&debian, &ours], &initrd)?;
+    eprintln!("\nLinux {}: {} tests", kernel.release, tests.len());
+    let start = Instant::now();
+    let done = machine::boot(kernel, &initrd, &folder, LIMIT)?;
+    let outcome = Outcome::read(&done.output);
+    for (check, line) in &outcome.doctor {
+        if line.status != "ok" {
+            eprintln!("  {:<5} {check}: {}", line.status, line.message);
+        }
+    }
+    for (name, verdict, said) in &outcome.tests {
+        if *verdict != Verdict::Passed {
+            eprintln!("  {verdict:?} {name}\n{}", indented(said));
+        }
+    }
+    eprintln!(
+        "Linux {}: {} passed, {} skipped, {} failed, {} timed out; status {}, {:.0} s of {:.0} s up",
+        kernel.release,
+        outcome.count(Verdict::Passed),
+        outcome.count(Verdict::Skipped),
+        outcome.count(Verdict::Failed),
+        outcome.count(Verdict::TimedOut),
+        done.status,
+        start.elapsed().as_secs_f64(),
+        done.uptime.as_secs_f64()
+    );
+    Ok(outcome)
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("    | {line}\n")).collect()
+}

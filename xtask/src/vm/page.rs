@@ -1,0 +1,101 @@
+//! docs/kernels.md: which hooks and which tests work on which kernel.
+
+use std::{collections::BTreeSet, fmt::Write as _, process::Command};
+
+use anyhow::Result;
+
+use super::outcome::{Outcome, Verdict};
+use crate::util::output;
+
+const HEAD: &str = "# Kernels\n\n\
+Written by `cargo xtask vm --all --write`: Debian's kernels for virtual machines, each booted in QEMU, with \
+`socktrace doctor` and the kernel tests that state facts and need no servers. Processors are emulated there, so \
+tests with narrow times are not among them; all tests run on the machine of whoever develops, as `cargo xtask test`.\n\n\
+Nothing older than 5.10 can be had from Debian; 5.11 to 6.0, 6.2 to 6.11 and what else is between the columns is untested, and \
+held together by asking each kernel what it has (its BTF, its tracepoints) instead of its version.\n";
+
+/// Lines of `doctor` that are about the kernel and not about privileges.
+const FEATURES: [(&str, &str); 6] = [
+    ("btf", "types of the kernel (BTF)"),
+    ("ring_buffer", "ring buffer"),
+    ("cookie_helper", "cookies for tracing programs"),
+    ("pt_regs_helper", "arguments of system calls at their end"),
+    ("cgroup2", "cgroup v2"),
+    ("stacks", "stacks"),
+];
+
+/// The page, with today's date.
+pub(super) fn page(told: &[(String, Outcome)]) -> Result<String> {
+    let date = output(Command::new("date").args(["--utc", "+%Y-%m-%d"]))?;
+    let mut page = format!("{HEAD}\nOf {}.\n", date.trim());
+    let releases: Vec<_> = told.iter().map(|it| it.0.as_str()).collect();
+    let hooks: BTreeSet<_> = told
+        .iter()
+        .flat_map(|it| it.1.doctor.keys())
+        .filter_map(|check| check.strip_prefix("hook "))
+        .collect();
+    let cell = |outcome: &Outcome, check: &str| match outcome.doctor.get(check) {
+        Some(line) if line.status == "ok" => "yes".to_owned(),
+        Some(line) => line.status.clone(),
+        None => "-".to_owned(),
+    };
+    section(&mut page, "Hooks", "hook", &releases)?;
+    for hook in hooks {
+        let cells = told.iter().map(|(_, it)| cell(it, &format!("hook {hook}")));
+        row(&mut page, &format!("`{hook}`"), cells)?;
+    }
+    writeln!(
+        page,
+        "\n`warn`: not there, or something else stands in for it; `socktrace doctor` says what that costs."
+    )?;
+    section(&mut page, "Features", "feature", &releases)?;
+    for (check, name) in FEATURES {
+        row(&mut page, name, told.iter().map(|(_, it)| cell(it, check)))?;
+    }
+    section(&mut page, "Tests", "", &releases)?;
+    for (name, verdict) in [
+        ("passed", Verdict::Passed),
+        ("skipped", Verdict::Skipped),
+        ("failed", Verdict::Failed),
+        ("timed out", Verdict::TimedOut),
+    ] {
+        let counts = told.iter().map(|(_, it)| it.count(verdict).to_string());
+        row(&mut page, name, counts)?;
+    }
+    for (release, outcome) in told {
+        let bad = [Verdict::Failed, Verdict::TimedOut, Verdict::Skipped];
+        let mut not = outcome
+            .tests
+            .iter()
+            .filter(|it| bad.contains(&it.1))
+            .peekable();
+        if not.peek().is_some() {
+            writeln!(page, "\nNot passed on {release}:\n")?;
+        }
+        for (name, verdict, _) in not {
+            writeln!(page, "- `{name}` ({})", word(*verdict))?;
+        }
+    }
+    Ok(page)
+}
+
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Passed => "passed",
+        Verdict::Skipped => "skipped",
+        Verdict::Failed => "failed",
+        Verdict::TimedOut => "timed out",
+    }
+}
+
+fn section(page: &mut String, title: &str, first: &str, releases: &[&str]) -> Result<()> {
+    writeln!(page, "\n## {title}\n")?;
+    row(page, first, releases.iter().map(|&it| it.to_owned()))?;
+    row(page, "---", releases.iter().map(|_| "---".to_owned()))
+}
+
+fn row(page: &mut String, first: &str, cells: impl Iterator<Item = String>) -> Result<()> {
+    let cells: String = cells.map(|cell| format!(" {cell} |")).collect();
+    writeln!(page, "| {first} |{cells}")?;
+    Ok(())
+}
