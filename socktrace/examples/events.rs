@@ -6,6 +6,7 @@
 //! connections, and how many of them are open at a time.
 
 #![allow(clippy::print_stdout, reason = "that is its result")]
+#![allow(clippy::cast_precision_loss, reason = "a few digits are shown")]
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -19,6 +20,7 @@ use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
 use socktrace::{
     clock::Clock,
+    event::Event,
     exporter::{Adder, Naming, Owners, Tally},
     pipeline::Pipeline,
     process::Details,
@@ -183,7 +185,6 @@ impl Records {
                 let Some(Ok(event)) = told.events(at).next() else {
                     continue;
                 };
-                use socktrace::event::Event;
                 match event {
                     Event::Socket(mut it) => self.push(it.as_mut_bytes()),
                     Event::State(mut it) => self.push(it.as_mut_bytes()),

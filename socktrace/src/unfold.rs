@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn one_that_is_being_told_has_as_many_steps_as_there_is_room() {
         let mut told = client();
-        told.count = 1 << 32 | 12;
+        told.count = (1 << 32) + 12;
         for step in &mut told.steps {
             step.kind = EventKind::Destroy as u8;
         }
@@ -282,7 +282,7 @@ mod tests {
             Err(DecodeError::UnknownKind(EventKind::Fork as u16))
         );
         life = client();
-        life.steps[1].states = TcpState::Close as u8 | 15 << 4;
+        life.steps[1].states = TcpState::Close as u8 | (0xf << 4);
         assert_eq!(Life::new(life), Err(DecodeError::UnknownState(15)));
         let bytes = client();
         let bytes = &bytes.as_bytes()[..200];

@@ -60,7 +60,7 @@ const STACK_POINTER: Option<&str> = Some("sp");
 const STACK_POINTER: Option<&str> = None;
 
 /// The size of a task's stack in the kernel, and the last of its registers: `THREAD_SIZE`,
-/// arch/x86/include/asm/page_64_types.h, without KASAN. Used only before 5.15: later a helper tells.
+/// `arch/x86/include/asm/page_64_types.h`, without KASAN. Used only before 5.15: later a helper tells.
 #[cfg(target_arch = "x86_64")]
 const KERNEL_STACK: Option<(u32, &str)> = Some((16_384, "ss"));
 #[cfg(target_arch = "aarch64")]

@@ -1,5 +1,12 @@
 //! `cargo xtask bench`: figures, as ratios that are measured in one run.
 
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "figures: a few digits of them are shown"
+)]
+
 mod connections;
 mod crowd;
 mod daemon;

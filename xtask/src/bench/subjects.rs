@@ -33,7 +33,7 @@ pub(crate) enum Subject {
     Bpftrace,
     /// `ss -tan` once a second
     Ss,
-    /// Prometheus' node_exporter with its collector tcpstat, scraped once a second
+    /// Prometheus' `node_exporter` with its collector tcpstat, scraped once a second
     NodeExporter,
 }
 

@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 const REST_NS: f64 = 15e6;
 const REST: Duration = Duration::from_millis(300);
 /// Longer than any tool takes to load or to drain.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running tool; ended when dropped.
 pub(crate) struct Tool {

@@ -140,8 +140,8 @@ fn mirror(suite: &str) -> Result<String> {
 fn uri(sources: &str, security: bool) -> Option<String> {
     sources.split("\n\n").find_map(|stanza| {
         let field = |name: &str| {
-            let lines = stanza.lines();
-            let value = lines.filter_map(|line| line.strip_prefix(name)).next()?;
+            let mut lines = stanza.lines();
+            let value = lines.find_map(|line| line.strip_prefix(name))?;
             value.split_whitespace().next().map(str::to_owned)
         };
         let suite = field("Suites:")?;

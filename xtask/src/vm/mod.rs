@@ -34,6 +34,10 @@ use crate::{
 
 /// What `vm` is asked for.
 #[derive(clap::Args)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
 pub(crate) struct Options {
     /// A suite of Debian (`bookworm-security`), a series (`6.1`), a suite and a release, or a release that was fetched before; may be given more than once
     #[arg(long = "kernel", value_name = "KERNEL")]
@@ -151,5 +155,6 @@ fn try_on(kernel: &Kernel, programs: &Programs, tests: &[String], vm: &Path) -> 
 }
 
 fn indented(text: &str) -> String {
-    text.lines().map(|line| format!("    | {line}\n")).collect()
+    text.lines()
+        .fold(String::new(), |shown, line| shown + "    | " + line + "\n")
 }

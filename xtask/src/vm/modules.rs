@@ -108,10 +108,9 @@ fn unpack(file: &Path, to: &Path) -> Result<()> {
 
 /// As the module says of itself: `depends=a,b`, among strings that each end with a NUL.
 fn depends(module: &[u8]) -> Vec<String> {
-    let strings = module.split(|&byte| byte == 0);
+    let mut strings = module.split(|&byte| byte == 0);
     let list = strings
-        .filter_map(|it| it.strip_prefix(b"depends="))
-        .next()
+        .find_map(|it| it.strip_prefix(b"depends="))
         .unwrap_or_default();
     let names = list.split(|&byte| byte == b',').filter(|it| !it.is_empty());
     names

@@ -95,7 +95,10 @@ fn section(page: &mut String, title: &str, first: &str, releases: &[&str]) -> Re
 }
 
 fn row(page: &mut String, first: &str, cells: impl Iterator<Item = String>) -> Result<()> {
-    let cells: String = cells.map(|cell| format!(" {cell} |")).collect();
-    writeln!(page, "| {first} |{cells}")?;
+    write!(page, "| {first} |")?;
+    for cell in cells {
+        write!(page, " {cell} |")?;
+    }
+    writeln!(page)?;
     Ok(())
 }

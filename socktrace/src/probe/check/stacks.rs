@@ -43,8 +43,6 @@ mod tests {
     use socktrace_common::config::{HAVE_PT_REGS, Offsets};
     use zerocopy::FromZeros as _;
 
-    use socktrace_common::config::HAVE_PT_REGS;
-
     use super::*;
     use crate::probe::{check::Grade, environment::complete};
 

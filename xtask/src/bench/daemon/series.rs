@@ -23,7 +23,8 @@ const CONFIGURATION: &str = "[metrics]\nowner = [\"comm\"]\nowners = 5000\nserie
 /// What scrapes took: medians.
 #[derive(Debug, Serialize)]
 pub(super) struct Series {
-    series: usize,
+    #[serde(rename = "series")]
+    count: usize,
     bytes: usize,
     wall_ms: f64,
     slowest_ms: f64,
@@ -52,7 +53,7 @@ pub(super) fn measure(owners: usize) -> Result<Series> {
         .filter(|line| line.contains(' ') && !line.starts_with('#'));
     let figures = Series {
         // Without the head of the answer.
-        series: series
+        count: series
             .filter(|line| !line.contains(": ") && !line.starts_with("HTTP"))
             .count(),
         bytes: text.len(),
@@ -63,7 +64,7 @@ pub(super) fn measure(owners: usize) -> Result<Series> {
     };
     println!(
         "a scrape of {} series, {} kB: {:.1} ms (slowest of {SCRAPES}: {:.1}), {:.1} ms CPU; {:.1} MB",
-        figures.series,
+        figures.count,
         figures.bytes / 1000,
         figures.wall_ms,
         figures.slowest_ms,
@@ -71,9 +72,9 @@ pub(super) fn measure(owners: usize) -> Result<Series> {
         figures.rss_mb
     );
     ensure!(
-        figures.series > owners * 15,
+        figures.count > owners * 15,
         "{owners} owners should have more series: {}",
-        figures.series
+        figures.count
     );
     drop(crowd);
     subject.stop()?;
@@ -83,7 +84,7 @@ pub(super) fn measure(owners: usize) -> Result<Series> {
 impl Series {
     /// As if there were 10,000.
     pub(super) fn must(&self) -> Must {
-        let scaled = self.wall_ms * 10_000.0 / self.series as f64;
+        let scaled = self.wall_ms * 10_000.0 / self.count as f64;
         Must::new("a scrape of 10,000 series", scaled, 60.0, " ms")
     }
 }

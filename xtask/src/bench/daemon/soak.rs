@@ -28,7 +28,7 @@ const A_BATCH: u64 = 10_000;
 const SAMPLES: u64 = 60;
 
 /// Ports stay taken for a minute, and the table remembers by whom.
-const TIME_WAIT: Duration = Duration::from_secs(60);
+const TIME_WAIT: Duration = Duration::from_mins(1);
 
 /// Of memory: what an allocator does is not quite steady.
 const MB_AN_HOUR: f64 = 8.0;

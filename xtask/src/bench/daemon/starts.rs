@@ -19,7 +19,7 @@ use super::{
 use crate::util::{as_root, target_dir};
 
 /// Longer than any start takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Medians, milliseconds.
 #[derive(Debug, Serialize)]
