@@ -42,6 +42,7 @@ const WHY: [(&str, &str); 53] = [
     ("hyper-rustls", "webhooks over TLS"),
     ("hyper-util", "connections of HTTP"),
     ("jiff", "times and time zones"),
+    ("landlock", "bounds which files a thread can open"),
     ("libc", "constants and structs that rustix does not have"),
     ("log", "what other crates log"),
     ("netlink-packet-core", "frames of netlink"),
