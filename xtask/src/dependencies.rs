@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use crate::packages::{Package, Packages};
 
 /// Why we have what we name ourselves. Whoever adds a crate adds a line.
-const WHY: [(&str, &str); 53] = [
+const WHY: [(&str, &str); 54] = [
     ("anstyle", "colours of tables"),
     (
         "aws-lc-rs",
