@@ -53,7 +53,6 @@ const SETTINGS: &str = r#"
 [detect]
 every = "1s"
 share = 1.0
-share = 1.0
 [detect.close_wait]
 shown = "1s"
 alone = "1s"
