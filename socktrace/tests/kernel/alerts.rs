@@ -67,7 +67,6 @@ url = "http://127.0.0.1:9001/in"
 [alerts.alertmanager]
 urls = ["http://127.0.0.1:9093"]
 every = "1s"
-share = 1.0
 labels = { team = "web" }
 "#;
 
