@@ -43,6 +43,10 @@ pub(crate) fn take_number(slot: u32) -> Option<u64> {
     Some(unsafe { fetch_add(next, 1) })
 }
 
+/// Not 0 once a child of a listener was seen that was still its copy, see `hooks/child.rs`.
+#[map]
+pub(crate) static COPIES: Array<u32> = Array::with_max_entries(1, 0);
+
 /// Processes to follow, when only some are: tgid. Here and below as `task` numbers them.
 #[map]
 pub(crate) static PIDS: HashMap<u32, u8> = HashMap::with_max_entries(16_384, 0);

@@ -9,6 +9,7 @@ mod name;
 mod socket;
 
 mod bind;
+mod child;
 
 mod connect;
 

@@ -11,6 +11,7 @@ use socktrace_common::{
     socket::TcpState,
 };
 
+use super::child;
 use crate::{
     emit::{emit, run},
     filter,
@@ -40,30 +41,55 @@ fn inet_sock_set_state(context: BtfTracePointContext) -> i32 {
         context.arg::<i32>(1),
         context.arg::<i32>(2),
     );
-    run(EventKind::State, || {
-        // SAFETY: the argument is a typed socket.
-        unsafe { try_state::<Typed>(&context, sk, old as u8, new as u8) }
-    });
+    // SAFETY: the argument is a typed socket.
+    unsafe { changed::<Typed>(&context, sk, old as u8, new as u8) };
     0
 }
 
 /// The same as a classic tracepoint, where the kernel has no `tp_btf` or no cookie for it.
 #[tracepoint]
 fn inet_sock_set_state_tp(context: TracePointContext) -> u32 {
-    run(EventKind::State, || {
-        // SAFETY: the verifier checks loads from the context: `skaddr` at 8, `oldstate` at 16 and
-        // `newstate` at 20, unchanged since 4.16.
-        unsafe {
-            let fields = context.as_ptr().cast::<u8>();
-            try_state::<Probed>(
-                &context,
-                fields.add(8).cast::<u64>().read() as Sock,
-                fields.add(16).cast::<i32>().read() as u8,
-                fields.add(20).cast::<i32>().read() as u8,
-            )
-        }
-    });
+    // SAFETY: the verifier checks loads from the context: `skaddr` at 8, `oldstate` at 16 and
+    // `newstate` at 20, unchanged since 4.16.
+    unsafe {
+        let fields = context.as_ptr().cast::<u8>();
+        changed::<Probed>(
+            &context,
+            fields.add(8).cast::<u64>().read() as Sock,
+            fields.add(16).cast::<i32>().read() as u8,
+            fields.add(20).cast::<i32>().read() as u8,
+        );
+    }
     0
+}
+
+/// A change of state. The child of a listener may have to be told of a step later than the kernel does.
+#[inline(always)]
+unsafe fn changed<M: SockMemory>(context: &impl EbpfContext, sk: Sock, old: u8, new: u8) {
+    // SAFETY: the caller's socket fits `M`.
+    unsafe {
+        if old == LISTEN && new == SYN_RECV && child::is_copy::<M>(sk) {
+            run(EventKind::State, || {
+                child::comes_later();
+                Outcome::Filtered
+            });
+            return;
+        }
+        let mut first = old == SYN_RECV && child::come_later();
+        // One call of what is large, so that it stays a part of the program.
+        loop {
+            let (from, to) = if first {
+                (LISTEN, SYN_RECV)
+            } else {
+                (old, new)
+            };
+            run(EventKind::State, || try_state::<M>(context, sk, from, to));
+            if !first {
+                return;
+            }
+            first = false;
+        }
+    }
 }
 
 #[inline(always)]

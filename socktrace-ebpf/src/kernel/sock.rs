@@ -244,9 +244,16 @@ pub(crate) unsafe fn endpoint<M: Memory>(sk: Sock, kind: Kind) -> Endpoint {
             kind,
             family,
             lport,
-            rport: u16::from_be(M::read(sk, offset!(sock_dport))),
+            rport: remote_port::<M>(sk),
         }
     }
+}
+
+/// Its remote port, 0 while it has none.
+#[inline(always)]
+pub(crate) unsafe fn remote_port<M: Memory>(sk: Sock) -> u16 {
+    // SAFETY: the caller's pointer fits `M`.
+    u16::from_be(unsafe { M::read(sk, offset!(sock_dport)) })
 }
 
 /// Is the address at this offset of an IPv6 socket an IPv4-mapped one?

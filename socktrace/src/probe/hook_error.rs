@@ -17,6 +17,9 @@ pub(super) enum HookError {
     Program(#[from] ProgramError),
 }
 
+/// What the verifier's log ends with, after the reason.
+const SUMMARY: [&str; 3] = ["processed", "stack depth", "verification time"];
+
 impl HookError {
     /// What the kernel said, with the causes, on one line.
     pub(super) fn reason(&self) -> String {
@@ -30,7 +33,7 @@ impl HookError {
                 .trim()
                 .lines()
                 .rev()
-                .find(|line| !line.starts_with("processed"));
+                .find(|line| !SUMMARY.iter().any(|it| line.starts_with(it)));
             return match last {
                 Some(line) => format!("the verifier refuses it: {io_error} ({line})"),
                 None => format!("the kernel refuses it: {io_error}"),
