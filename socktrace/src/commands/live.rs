@@ -5,7 +5,7 @@ use std::{io, time::Duration};
 use aya_log::EbpfLogger;
 use socktrace_common::event::EventKind;
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::mpsc::UnboundedReceiver,
     time::{Instant, MissedTickBehavior, interval, sleep},
 };
@@ -110,6 +110,8 @@ pub(super) fn run(
                 .first(&mut probes, &plan, &mut pipeline, look)
                 .await?;
         }
+        // Who is told that it runs may stop it at once.
+        let stopped = Stopped::new()?;
         if let Some(look) = look.as_deref_mut() {
             look.ready(&probes, &mut pipeline)?;
         }
@@ -123,6 +125,7 @@ pub(super) fn run(
             pipeline: &mut pipeline,
             probes: &mut probes,
             snapshots,
+            stopped,
             questions: look.as_deref_mut().and_then(Look::asks),
             look: look.as_deref_mut(),
             quiet,
@@ -190,9 +193,25 @@ struct Listening<'a, 'l> {
     pipeline: &'a mut Pipeline,
     probes: &'a mut Probes,
     snapshots: Snapshots,
+    stopped: Stopped,
     look: Option<&'a mut (dyn Look + 'l)>,
     questions: Option<UnboundedReceiver<Question>>,
     quiet: bool,
+}
+
+/// Ways to be told that it is enough.
+struct Stopped {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stopped {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
 }
 
 /// What woke the loop.
@@ -208,8 +227,6 @@ enum Woken {
 impl Listening<'_, '_> {
     async fn listen(mut self, mut child: Option<&mut Child>, status: &mut u8) -> io::Result<()> {
         exit_on_second_interrupt();
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
         let mut counting = interval(COUNT_EVERY);
         counting.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let timeout = sleep(self.after.unwrap_or(Duration::MAX / 4));
@@ -231,8 +248,8 @@ impl Listening<'_, '_> {
                 step = self.snapshots.next(hurry) => Woken::Snapshot(step),
                 question = next(self.questions.as_mut()) => Woken::Question(question),
                 () = &mut timeout => Woken::Over,
-                _ = interrupt.recv() => Woken::Stop,
-                _ = terminate.recv() => Woken::Stop,
+                _ = self.stopped.interrupt.recv() => Woken::Stop,
+                _ = self.stopped.terminate.recv() => Woken::Stop,
                 code = wait(child.as_deref_mut()) => {
                     *status = code?;
                     (child, ended) = (None, Some(Instant::now()));

@@ -68,7 +68,7 @@ fn until(mut command: Command, folder: &Path, stream: &str, words: &str) -> Resu
     while begin.elapsed() < PATIENCE {
         if fs::read_to_string(folder.join(stream))?.contains(words) {
             let took = begin.elapsed().as_secs_f64() * 1e3;
-            kill_process(Pid::from_child(&child.0), Signal::INT)?;
+            kill_process(Pid::from_child(&child.0), Signal::TERM)?;
             child.0.wait()?;
             return Ok(took);
         }
