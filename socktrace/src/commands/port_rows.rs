@@ -5,7 +5,7 @@ use std::{fmt::Display, io, time::Duration};
 use hashbrown::{HashMap, HashSet};
 
 use crate::{
-    ports::{Blocked, Blocking, Release, Row, Seen, Trends, blockers, blocking, rows},
+    ports::{Blocked, Blocking, Release, Row, Seen, Socket, Trends, blockers, blocking, rows},
     probe::offsets::KernelTypes,
     process::read_comm,
     sink::ports::Names,
@@ -68,7 +68,7 @@ impl PortRows {
     /// What looks brought. Notes tell of those that failed.
     pub(super) fn seen(
         &mut self,
-        looks: Vec<(u32, io::Result<PortLook>)>,
+        looks: Vec<(u32, io::Result<PortLook<Socket>>)>,
         notes: &mut Vec<String>,
     ) -> Vec<Seen> {
         let mut all = Vec::with_capacity(looks.len());

@@ -13,7 +13,7 @@ use tokio::{
 
 use super::port_rows::{PortReport, PortRows};
 use crate::{
-    ports::Seen,
+    ports::{Seen, Socket},
     probe::offsets,
     source::snapshot::{Held, Holder, Holders, Namespaces, look_at_ports},
 };
@@ -74,9 +74,8 @@ impl PortWatch {
     fn look(&mut self, notes: &mut Vec<String>) -> io::Result<Vec<Seen>> {
         let wanted = &self.netns;
         let buckets = self.rows.buckets.as_mut();
-        let looks = look_at_ports(&mut self.namespaces, buckets, |netns| {
-            wanted.is_empty() || wanted.contains(&netns)
-        })?;
+        let wanted = |netns| wanted.is_empty() || wanted.contains(&netns);
+        let looks = look_at_ports(&mut self.namespaces, buckets, wanted, Socket::of)?;
         Ok(self.rows.seen(looks, notes))
     }
 

@@ -9,7 +9,7 @@ use super::port_rows::{PortReport, PortRows};
 use crate::{
     clock::cpu_time,
     detect::Filled,
-    ports::{Seen, Settings},
+    ports::{Seen, Settings, Socket},
     probe::offsets::KernelTypes,
     source::{
         machine::{Machine, Tables, descriptors},
@@ -44,6 +44,8 @@ pub(super) struct Surveyor {
     netns: Vec<u32>,
     rows: PortRows,
     buffer: Buffer,
+    /// How many sockets each namespace had at last.
+    before: HashMap<u32, usize>,
 }
 
 impl Surveyor {
@@ -52,6 +54,7 @@ impl Surveyor {
             netns,
             rows: PortRows::new::<io::Error>(Ok(types)),
             buffer: Buffer::default(),
+            before: HashMap::new(),
         }
     }
 
@@ -63,6 +66,7 @@ impl Surveyor {
         whole: bool,
     ) -> Survey {
         let (netns, rows, buffer) = (&self.netns, &mut self.rows, &mut self.buffer);
+        let before = std::mem::take(&mut self.before);
         let buckets = &mut rows.buckets;
         let mut took = Duration::ZERO;
         let read = namespaces.each_inside(
@@ -70,7 +74,11 @@ impl Surveyor {
             |namespace| {
                 let began = cpu_time();
                 let population = namespace.population().ok();
-                let ports = look_at_ports_here(namespace, buckets.as_mut(), buffer);
+                let room = before
+                    .get(&namespace.inum())
+                    .map_or(0, |&count| with_slack(count));
+                let buckets = buckets.as_mut();
+                let ports = look_at_ports_here(namespace, buckets, buffer, room, Socket::of);
                 let tables = Tables::read();
                 took += cpu_time().saturating_sub(began);
                 (tables, population, ports)
@@ -95,6 +103,7 @@ impl Surveyor {
         let holder = |inode| holders.get(&inode).copied();
         let ports = self.rows.rows(&seen, holder, whole).with(notes);
         for seen in seen {
+            self.before.insert(seen.netns, seen.sockets.len());
             let place = places.iter_mut().find(|it| it.netns == seen.netns);
             if let Some(place) = place {
                 place.settings = Some(seen.settings);
@@ -108,4 +117,9 @@ impl Surveyor {
             took,
         }
     }
+}
+
+/// Room for as many as there were, and some more.
+pub(super) fn with_slack(before: usize) -> usize {
+    before + before / 8
 }

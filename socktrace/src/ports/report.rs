@@ -199,18 +199,20 @@ impl<'a, H: Fn(u32) -> Option<u32>> Builder<'a, H> {
 
     /// One row for each source and destination.
     fn connects(&self, rows: &mut Vec<Row>) {
+        // No more than where they are: there may be a hundred thousand.
         let mut open: Vec<_> = self
             .pool
             .sockets(Protocol::Tcp)
             .filter(|it| !self.listened.contains(it.port) && self.pool.holds(it))
-            .filter_map(|it| Some(((it.local.address, it.remote?), it)))
+            .filter(|it| it.remote.is_some())
             .collect();
-        open.sort_unstable_by_key(|(key, _)| *key);
-        for group in open.chunk_by(|(one, _), (other, _)| one == other) {
-            let Some(&((local, (remote, rport)), _)) = group.first() else {
+        let ends = |it: &Socket| (it.local.address, it.remote);
+        open.sort_unstable_by_key(|it| ends(it));
+        for group in open.chunk_by(|one, other| ends(one) == ends(other)) {
+            let Some((local, Some((remote, rport)))) = group.first().map(|it| ends(it)) else {
                 continue;
             };
-            let sockets = group.iter().map(|(_, socket)| *socket);
+            let sockets = group.iter().copied();
             let ports = self.pool.connect_beside(Search::Connect, sockets.clone());
             let blocked = self.pool.blocked();
             let kept = Self::kept(sockets.clone());

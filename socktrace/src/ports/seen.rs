@@ -27,7 +27,7 @@ impl Seen {
     /// one for the same namespace; and connections in `TIME_WAIT` are taken to have carried
     /// timestamps if new ones do.
     pub fn new(
-        look: PortLook,
+        look: PortLook<Socket>,
         before: Option<&Blocked>,
         release: Release,
     ) -> Result<Self, Unreadable> {
@@ -36,16 +36,13 @@ impl Seen {
             (explicit.without_timestamps, explicit.ports.into())
         };
         let (without, ports) = look.explicit.map(without).unzip();
-        let sockets: Vec<_> = look
-            .sockets
-            .iter()
-            .filter_map(|found| {
-                let timestamps = match &without {
-                    Some(without) => !without.contains(&found.cookie),
-                    None => settings.timestamps,
-                };
-                Socket::of(found, timestamps)
-            })
+        let timestamps = |cookie| match &without {
+            Some(without) => !without.contains(&cookie),
+            None => settings.timestamps,
+        };
+        let sockets = look.sockets.into_iter();
+        let sockets: Vec<_> = sockets
+            .map(|(cookie, socket)| socket.with_timestamps(timestamps(cookie)))
             .collect();
         let blocked = match ports {
             Some(ports) => Blocked::exact(ports, &sockets),

@@ -56,11 +56,12 @@ pub enum Phase {
 }
 
 impl Socket {
-    /// From a row of a dump. `timestamps`: did a connection in `TIME_WAIT` carry them?
+    /// From a row of a dump, which does not say whether a connection in `TIME_WAIT` carried
+    /// timestamps: it is taken not to have.
     ///
     /// `None` for what has no port of its own: a connection request has its listener's, and is not
     /// in the tables that are searched.
-    pub fn of(found: &Found, timestamps: bool) -> Option<Self> {
+    pub fn of(found: &Found) -> Option<Self> {
         let protocol = match found.protocol {
             Listed::Tcp => Protocol::Tcp,
             Listed::Udp => Protocol::Udp,
@@ -75,7 +76,7 @@ impl Socket {
                 let left = found.timer.map_or(TIME_WAIT_MS, |timer| timer.expires_ms);
                 Phase::TimeWait {
                     age_ms: TIME_WAIT_MS.saturating_sub(left),
-                    timestamps,
+                    timestamps: false,
                 }
             }
             State::Tcp(_) => Phase::Open,
@@ -91,5 +92,14 @@ impl Socket {
             phase,
             inode: found.inode,
         })
+    }
+
+    /// A connection in `TIME_WAIT` carried timestamps, or did not.
+    #[must_use]
+    pub fn with_timestamps(mut self, carried: bool) -> Self {
+        if let Phase::TimeWait { timestamps, .. } = &mut self.phase {
+            *timestamps = carried;
+        }
+        self
     }
 }

@@ -234,7 +234,7 @@ fn fin_wait2_without_a_socket_is_never_taken_over() {
             state: State::Tcp(state),
             ..found.clone()
         };
-        Socket::of(&found, true).unwrap().phase
+        Socket::of(&found).unwrap().with_timestamps(true).phase
     };
     assert_eq!(phase(FinWait2, &found), Phase::Open);
     assert_eq!(phase(TimeWait, &found), time_wait(59_999));

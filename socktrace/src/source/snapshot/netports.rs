@@ -16,54 +16,64 @@ use super::{
 };
 use crate::clock::monotonic_ns;
 
-/// What a look at a namespace brought.
+/// What a look at a namespace brought; a socket is kept as `S`.
 #[derive(Debug)]
-pub struct PortLook {
+pub struct PortLook<S> {
     /// Inode number of the namespace.
     pub netns: u32,
     /// When its TCP sockets had been listed: `CLOCK_MONOTONIC`, nanoseconds.
     pub at_ns: u64,
     /// Its settings.
     pub sysctls: Sysctls,
-    /// Its TCP and UDP sockets; each cookie once.
-    pub sockets: Vec<Found>,
+    /// Its TCP and UDP sockets that were kept, with their cookies; each once.
+    pub sockets: Vec<(u64, S)>,
     /// What the buckets say, where they can be read.
     pub explicit: Option<Explicit>,
     /// Every list is whole, as far as one can tell.
     pub complete: bool,
 }
 
-/// Looks at those namespaces that are `wanted`; an error is that of one namespace.
-pub fn look_at_ports(
+/// Looks at those namespaces that are `wanted`; an error is that of one namespace. `keep`: what to
+/// keep of a socket, of which there may be a hundred thousand.
+pub fn look_at_ports<S: Send>(
     namespaces: &mut Namespaces,
     mut buckets: Option<&mut Buckets>,
     wanted: impl Fn(u32) -> bool + Send,
-) -> io::Result<Vec<(u32, io::Result<PortLook>)>> {
+    keep: impl Fn(&Found) -> Option<S> + Copy + Send,
+) -> io::Result<Vec<(u32, io::Result<PortLook<S>>)>> {
     let mut buffer = Buffer::default();
     let looks = namespaces.each_inside(wanted, move |namespace| {
-        look_at_ports_here(namespace, buckets.as_deref_mut(), &mut buffer)
+        look_at_ports_here(namespace, buckets.as_deref_mut(), &mut buffer, 0, keep)
     })?;
     let flat = |(netns, looked): (u32, io::Result<_>)| (netns, looked.and_then(|look| look));
     Ok(looks.into_iter().map(flat).collect())
 }
 
-/// Looks at the namespace in which the calling thread is, as within [`Namespaces::each_inside`].
-pub fn look_at_ports_here(
+/// Looks at the namespace in which the calling thread is, as within [`Namespaces::each_inside`]. `room`:
+/// about how many sockets there will be, if that is known: a list that grows is there twice.
+pub fn look_at_ports_here<S>(
     namespace: &mut Namespace,
     buckets: Option<&mut Buckets>,
     buffer: &mut Buffer,
-) -> io::Result<PortLook> {
+    room: usize,
+    keep: impl Fn(&Found) -> Option<S>,
+) -> io::Result<PortLook<S>> {
     let mut look = PortLook {
         netns: namespace.inum(),
         at_ns: 0,
         sysctls: namespace.sysctls()?,
-        sockets: Vec::new(),
+        sockets: Vec::with_capacity(room),
         explicit: None,
         complete: true,
     };
+    let mut connected = false;
     for protocol in [Protocols::Tcp, Protocols::Udp] {
         let sockets = &mut look.sockets;
-        match namespace.dump(Query::all(protocol), buffer, |row| sockets.push(row)) {
+        let each = |row: Found| {
+            connected |= row.protocol == Protocol::Tcp && row.state != State::BoundInactive;
+            sockets.extend(keep(&row).map(|kept| (row.cookie, kept)));
+        };
+        match namespace.dump(Query::all(protocol), buffer, each) {
             Ok(dumped) => look.complete &= !dumped.interrupted && dumped.malformed == 0,
             Err(DiagError::Unsupported) => look.complete = false,
             Err(DiagError::Io(error)) => return Err(error),
@@ -73,15 +83,13 @@ pub fn look_at_ports_here(
         }
     }
     // A dump is not taken in one moment: a socket that moves can be in it twice.
-    look.sockets.sort_by_key(|row| row.cookie);
-    look.sockets.dedup_by_key(|row| row.cookie);
+    look.sockets.sort_unstable_by_key(|&(cookie, _)| cookie);
+    look.sockets.dedup_by_key(|(cookie, _)| *cookie);
     // The kernel keeps the TCP sockets of all namespaces in one table, and walks all of it: not
     // where there are none that it would find.
-    let connected =
-        |row: &Found| row.protocol == Protocol::Tcp && row.state != State::BoundInactive;
     look.explicit = match buckets {
         // After the dump, which gave every minisock its cookie.
-        Some(buckets) if look.sockets.iter().any(connected) => Some(buckets.read()?),
+        Some(buckets) if connected => Some(buckets.read()?),
         Some(_) => Some(Explicit::default()),
         None => None,
     };

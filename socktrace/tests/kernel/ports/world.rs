@@ -5,7 +5,7 @@ use std::fmt::Display;
 use serde::Serialize;
 use serde_json::{Value, json};
 use socktrace::{
-    ports::{Local, Release, Seen, Use},
+    ports::{Local, Release, Seen, Socket, Use},
     probe::offsets,
     source::snapshot::{Buckets, Namespaces, look_at_ports},
 };
@@ -177,7 +177,8 @@ impl World {
     /// What the library sees.
     pub(super) fn see(&mut self) -> Seen {
         let own = self.inum;
-        let looks = look_at_ports(&mut self.namespaces, self.buckets.as_mut(), |it| it == own);
+        let buckets = self.buckets.as_mut();
+        let looks = look_at_ports(&mut self.namespaces, buckets, |it| it == own, Socket::of);
         let [(_, look)] = <[_; 1]>::try_from(looks.unwrap()).unwrap();
         let seen = Seen::new(look.unwrap(), None, Release::LastExplicit).unwrap();
         assert!(seen.whole);
