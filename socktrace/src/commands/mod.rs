@@ -20,6 +20,7 @@ mod record;
 mod replay;
 mod reports;
 mod selection;
+mod sighted;
 mod snapshots;
 mod sockets;
 mod survey;

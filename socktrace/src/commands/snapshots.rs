@@ -2,7 +2,7 @@
 
 use std::{io, sync::mpsc, thread, time::Duration};
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use socktrace_common::config::{ONLY_IPV4, ONLY_IPV6};
 use tokio::{
     sync::mpsc::{UnboundedReceiver, unbounded_channel},
@@ -12,18 +12,19 @@ use tokio::{
 use super::{
     look::{Listing, Look, Seen},
     selection::family,
-    survey::Surveyor,
+    sighted::{Followed, Left, Sighting},
+    survey::{Surveyor, with_slack},
     tell,
 };
 use crate::{
     clock::{cpu_time, monotonic_ns},
     detect,
-    inventory::{Missing, Row, Want, each},
+    inventory::{Missing, Want, each},
     pipeline::Pipeline,
     probe::{Plan, Probes, attach::Status},
     process::Ask,
     source::{
-        Adopted, Item,
+        Item,
         snapshot::{Holders, Namespaces, Protocol},
     },
 };
@@ -81,35 +82,14 @@ enum Job {
 pub(super) struct Taken {
     /// What was found.
     rows: Vec<Sighting>,
+    /// And what is left of connections.
+    left: Vec<Left>,
     /// The same for whoever looks for leaks, if anybody does.
     seen: Option<Box<Seen>>,
     /// What could not be looked at.
     missing: io::Result<Missing>,
     /// Of a CPU's time; on a machine that is busy otherwise it is longer by the clock.
     took: Duration,
-}
-
-/// A row of a snapshot, as much as the table takes of it.
-struct Sighting {
-    adopted: Adopted,
-    listens_at: Option<(u32, u16)>,
-    waits_at: Option<(u32, u16)>,
-}
-
-impl Sighting {
-    fn new(row: &Row) -> Option<Self> {
-        Some(Self {
-            adopted: row.adopted(monotonic_ns())?,
-            listens_at: row.listens_at(),
-            waits_at: row.waits_at(),
-        })
-    }
-
-    /// Does nobody hold it but we? The kernel side does not tell of ours either.
-    fn is_ours(&self, own: u32) -> bool {
-        let holders = &self.adopted.holders;
-        !holders.is_empty() && holders.iter().all(|&(pid, _)| pid == own)
-    }
 }
 
 /// What to do next.
@@ -154,6 +134,8 @@ impl Snapshots {
         let thread = thread::Builder::new().name("snapshots".to_owned());
         let started = thread.spawn(move || {
             enter();
+            // A list that grows is there twice.
+            let (mut rows_before, mut left_before) = (0, 0);
             while let Ok(job) = asked.recv() {
                 let began = cpu_time();
                 // They are closed again at once: what is open keeps a namespace alive.
@@ -162,18 +144,25 @@ impl Snapshots {
                     listing.answer(&mut holders, &mut namespaces);
                     continue;
                 }
-                let mut rows = Vec::new();
+                let mut rows = Vec::with_capacity(with_slack(rows_before));
+                let mut left = Vec::with_capacity(with_slack(left_before));
                 let mut seen = looking.then(Box::<Seen>::default);
                 let mut owners = HashMap::new();
                 // Whoever is new is looked up when it is taken in.
                 let missing = each(&mut holders, &mut namespaces, &want, Ask::Nothing, |row| {
-                    rows.extend(Sighting::new(&row));
+                    if let Some(sighting) = Sighting::new(&row) {
+                        match Left::new(&sighting.adopted) {
+                            Some(what) => left.push(what),
+                            None => rows.push(sighting),
+                        }
+                    }
                     if let Some(seen) = &mut seen {
                         owners.extend(row.owner.as_ref().map(|it| (row.found.inode, it.pid)));
                         let now = monotonic_ns();
                         seen.sightings.extend(detect::Sighting::of(&row, now));
                     }
                 });
+                (rows_before, left_before) = (rows.len(), left.len());
                 let ends = (&mut surveyor, &mut seen, &missing);
                 let mut elsewhere = Duration::ZERO;
                 if let (Some(surveyor), Some(seen), Ok(missing)) = ends {
@@ -183,6 +172,7 @@ impl Snapshots {
                 }
                 let snapshot = Taken {
                     rows,
+                    left,
                     seen,
                     missing,
                     took: cpu_time().saturating_sub(began) + elsewhere,
@@ -320,10 +310,8 @@ impl Snapshots {
             if !known && !wanted.has(row) {
                 continue;
             }
-            // What is left of a connection has had its life, and there may be a hundred thousand.
             if !known
                 && plan.lives > 0
-                && adopted.until_ns.is_none()
                 && let Some(life) = probes.life(adopted.socket.id)
             {
                 pipeline.preview(life, Some(&adopted.socket))?;
@@ -337,6 +325,12 @@ impl Snapshots {
                 }
             }
             pipeline.take(&Item::Adopted(adopted))?;
+        }
+        // It has had its life, and whose it was only the table can know.
+        for left in &taken.left {
+            if pids.is_none() || pipeline.table().contains(left.socket.id) {
+                pipeline.take(&Item::Adopted(&left.adopted()))?;
+            }
         }
         if plan.lives > 0 && self.swept.elapsed() > SWEEP_EVERY {
             self.swept = Instant::now();
@@ -360,36 +354,4 @@ fn followed_protocols(plan: &Plan) -> Vec<Protocol> {
     let mut all = Protocol::ALL.to_vec();
     all.retain(|protocol| plan.protocols & protocol.bit() != 0);
     all
-}
-
-/// Which sockets belong to the followed processes.
-struct Followed<'a> {
-    pids: Option<&'a HashSet<u32>>,
-    listened: HashSet<(u32, u16)>,
-}
-
-impl<'a> Followed<'a> {
-    fn new(pids: Option<&'a HashSet<u32>>, rows: &[Sighting]) -> Self {
-        let mut followed = Self {
-            pids,
-            listened: HashSet::new(),
-        };
-        if pids.is_some() {
-            let listeners = rows.iter().filter(|row| followed.holds(row));
-            followed.listened = listeners.filter_map(|row| row.listens_at).collect();
-        }
-        followed
-    }
-
-    /// Does a followed process hold it?
-    fn holds(&self, row: &Sighting) -> bool {
-        let holders = &row.adopted.holders;
-        self.pids
-            .is_none_or(|pids| holders.iter().any(|(pid, _)| pids.contains(pid)))
-    }
-
-    /// That, or nobody has accepted it yet from a listener of theirs: it is theirs in all but name.
-    fn has(&self, row: &Sighting) -> bool {
-        self.holds(row) || row.waits_at.is_some_and(|at| self.listened.contains(&at))
-    }
 }

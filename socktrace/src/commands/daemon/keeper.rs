@@ -44,10 +44,6 @@ use crate::{
 /// Owners of whom nothing was heard for so long make room.
 const FORGET_AFTER: Duration = Duration::from_hours(1);
 
-/// How often the allocator is asked to give back what is free: what a look took and does not need
-/// between looks, and what a burst of connections has left.
-const GIVE_BACK_EVERY: u32 = 60;
-
 /// See the room.
 pub(super) struct Keeper {
     watcher: Watcher<'static>,
@@ -67,8 +63,8 @@ pub(super) struct Keeper {
     config_file: Option<PathBuf>,
     memory: Memory,
     clock: Clock,
-    /// Since memory was given back.
-    beats: u32,
+    /// The allocator still has what a look took and nobody needs until the next.
+    looked: bool,
 }
 
 /// What others see of it.
@@ -110,7 +106,7 @@ impl Keeper {
             site: front.site,
             memory,
             clock: Clock::now(),
-            beats: 0,
+            looked: false,
         }
     }
 
@@ -239,6 +235,7 @@ impl Look for Keeper {
         self.seen = Arc::new(by_owner);
         drop(tally);
         self.publish(notes);
+        self.looked = true;
     }
 
     fn ready(&mut self, _: &Probes, pipeline: &mut Pipeline) -> Result<(), Failure> {
@@ -307,9 +304,7 @@ impl Look for Keeper {
             self.running = None;
         }
         self.memory.keep(pipeline.table(), &self.watcher);
-        self.beats += 1;
-        if self.beats >= GIVE_BACK_EVERY {
-            self.beats = 0;
+        if std::mem::take(&mut self.looked) {
             give_back();
         }
     }
@@ -327,7 +322,7 @@ pub(super) fn share_heap() {
     // SAFETY: mallopt(3) takes no pointer; no other thread allocates yet.
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, 1);
-        libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 20);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 16);
     }
 }
 
