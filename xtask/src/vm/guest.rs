@@ -46,6 +46,31 @@ const TESTS: [&str; 18] = [
     "uring::by_io_uring_rows_are_those_of_the_calls",
 ];
 
+/// What some of them cannot do without, as `doctor` names it: where that is not there, they fail. Without
+/// the helper rows of accepted connections have no cookie to find them by.
+const NEEDS: [(&str, &str); 5] = [
+    (
+        "adopted::with_everybody_followed_the_old_ones_have_owners_too",
+        "cookie_helper",
+    ),
+    ("lives::a_client_and_a_server_on_loopback", "cookie_helper"),
+    (
+        "lives::exec_closes_what_is_close_on_exec",
+        "hook sched_prepare_exec",
+    ),
+    ("lives::the_peer_closes_first", "cookie_helper"),
+    (
+        "pidns::in_a_container_p_takes_the_containers_pid_and_rows_show_it",
+        "cookie_helper",
+    ),
+];
+
+/// What the test cannot do without.
+pub(super) fn need_of(test: &str) -> Option<&'static str> {
+    let need = NEEDS.iter().find(|(name, _)| *name == test);
+    need.map(|&(_, need)| need)
+}
+
 /// A program that is to be in the machine, where it is on this one.
 pub(super) struct Programs {
     socktrace: PathBuf,

@@ -140,13 +140,11 @@ fn try_on(kernel: &Kernel, programs: &Programs, tests: &[String], vm: &Path) -> 
             eprintln!("  {verdict:?} {name}\n{}", indented(said));
         }
     }
+    let counts = Verdict::ALL.map(|it| format!("{} {}", outcome.count(it), it.word()));
     eprintln!(
-        "Linux {}: {} passed, {} skipped, {} failed, {} timed out; status {}, {:.0} s of {:.0} s up",
+        "Linux {}: {}; status {}, {:.0} s of {:.0} s up",
         kernel.release,
-        outcome.count(Verdict::Passed),
-        outcome.count(Verdict::Skipped),
-        outcome.count(Verdict::Failed),
-        outcome.count(Verdict::TimedOut),
+        counts.join(", "),
         done.status,
         start.elapsed().as_secs_f64(),
         done.uptime.as_secs_f64()

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::guest::{BEGIN, DOCTOR, END};
+use super::guest::{BEGIN, DOCTOR, END, need_of};
 
 /// How a test ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub(super) enum Verdict {
     Passed,
     /// It said why it could not run.
     Skipped,
+    /// It failed where the kernel lacks what it needs.
+    Lacking,
     Failed,
     /// It did not come to its end.
     TimedOut,
@@ -57,6 +59,11 @@ impl Outcome {
         outcome
     }
 
+    /// Did `doctor` find that this is not as it should be?
+    fn lacks(&self, check: &str) -> bool {
+        self.doctor.get(check).is_some_and(|it| it.status != "ok")
+    }
+
     /// How many tests ended so.
     pub(super) fn count(&self, verdict: Verdict) -> usize {
         let such = |it: &&(String, Verdict, String)| it.1 == verdict;
@@ -85,15 +92,53 @@ impl Outcome {
             Some(0) => Verdict::Passed,
             None => Verdict::TimedOut,
             Some(status) if ENDED.contains(&status) => Verdict::TimedOut,
+            Some(_) if need_of(&name).is_some_and(|need| self.lacks(need)) => Verdict::Lacking,
             Some(_) => Verdict::Failed,
         };
         self.tests.push((name, verdict, said));
     }
 }
 
+impl Verdict {
+    /// All, from good to bad.
+    pub(super) const ALL: [Self; 5] = [
+        Self::Passed,
+        Self::Skipped,
+        Self::Lacking,
+        Self::Failed,
+        Self::TimedOut,
+    ];
+
+    /// For people.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Skipped => "skipped",
+            Self::Lacking => "lacking something",
+            Self::Failed => "failed",
+            Self::TimedOut => "timed out",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_kernel_lacks_explains_some_failures() {
+        let output = |status: &str| {
+            format!(
+                "VM-DOCTOR\n{{\"check\":\"cookie_helper\",\"status\":\"{status}\",\"message\":\"\"}}\n\
+                 VM-TEST lives::the_peer_closes_first\nVM-DONE 101\n\
+                 VM-TEST lives::bind_and_listen_that_fail\nVM-DONE 101\n"
+            )
+        };
+        let old = Outcome::read(&output("warn"));
+        assert_eq!(old.count(Verdict::Lacking), 1);
+        assert_eq!(old.count(Verdict::Failed), 1);
+        assert_eq!(Outcome::read(&output("ok")).count(Verdict::Failed), 2);
+    }
 
     #[test]
     fn tests_and_hooks_are_told_apart() {

@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, fmt::Write as _, process::Command};
 
 use anyhow::Result;
 
-use super::outcome::{Outcome, Verdict};
+use super::{
+    guest::need_of,
+    outcome::{Outcome, Verdict},
+};
 use crate::util::output;
 
 const HEAD: &str = "# Kernels\n\n\
@@ -53,39 +56,28 @@ pub(super) fn page(told: &[(String, Outcome)]) -> Result<String> {
         row(&mut page, name, told.iter().map(|(_, it)| cell(it, check)))?;
     }
     section(&mut page, "Tests", "", &releases)?;
-    for (name, verdict) in [
-        ("passed", Verdict::Passed),
-        ("skipped", Verdict::Skipped),
-        ("failed", Verdict::Failed),
-        ("timed out", Verdict::TimedOut),
-    ] {
+    for verdict in Verdict::ALL {
         let counts = told.iter().map(|(_, it)| it.count(verdict).to_string());
-        row(&mut page, name, counts)?;
+        row(&mut page, verdict.word(), counts)?;
     }
     for (release, outcome) in told {
-        let bad = [Verdict::Failed, Verdict::TimedOut, Verdict::Skipped];
         let mut not = outcome
             .tests
             .iter()
-            .filter(|it| bad.contains(&it.1))
+            .filter(|it| it.1 != Verdict::Passed)
             .peekable();
         if not.peek().is_some() {
             writeln!(page, "\nNot passed on {release}:\n")?;
         }
         for (name, verdict, _) in not {
-            writeln!(page, "- `{name}` ({})", word(*verdict))?;
+            let need = match (verdict, need_of(name)) {
+                (Verdict::Lacking, Some(need)) => format!(": {need}"),
+                _ => String::new(),
+            };
+            writeln!(page, "- `{name}` ({}{need})", verdict.word())?;
         }
     }
     Ok(page)
-}
-
-fn word(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Passed => "passed",
-        Verdict::Skipped => "skipped",
-        Verdict::Failed => "failed",
-        Verdict::TimedOut => "timed out",
-    }
 }
 
 fn section(page: &mut String, title: &str, first: &str, releases: &[&str]) -> Result<()> {
