@@ -41,8 +41,9 @@ pub(super) struct Row {
     /// CPU time that the workload takes more, and that the tool takes: µs a connection.
     workload_us: f64,
     tool_us: f64,
-    /// In BPF programs, without the clock pair of the kernel's statistics: ns a connection.
+    /// In BPF programs, without what the kernel says that as many empty ones take: ns a connection.
     kernel_ns: f64,
+    empty_ns: f64,
     /// Runs of BPF programs a connection.
     kernel_runs: f64,
     rss_mb: f64,
@@ -52,6 +53,8 @@ pub(super) struct Row {
 
 pub(super) fn connections(plan: &Plan<'_>) -> Result<Vec<Row>> {
     let space = Space::new()?;
+    let empty_ns = programs::empty_ns()?;
+    eprintln!("an empty BPF program takes {empty_ns:.0} ns, as the kernel counts");
     // The first run warms up what all share.
     Workload::start(plan, &space)?.run()?;
     let mut rows = Vec::new();
@@ -60,7 +63,7 @@ pub(super) fn connections(plan: &Plan<'_>) -> Result<Vec<Row>> {
             eprintln!("{} is left out: {missing} is not installed", subject.name());
             continue;
         }
-        rows.push(measure(plan, &space, subject)?);
+        rows.push(measure(plan, &space, subject, empty_ns)?);
         print(&rows[rows.len() - 1]);
     }
     Ok(rows)
@@ -172,12 +175,19 @@ struct Beside {
     programs: programs::Runs,
 }
 
-fn measure(plan: &Plan<'_>, space: &Space, subject: Subject) -> Result<Row> {
+fn measure(plan: &Plan<'_>, space: &Space, subject: Subject, empty_ns: f64) -> Result<Row> {
     let mut pairs = Vec::new();
-    for _ in 0..plan.rounds {
-        let alone = Workload::start(plan, space)?.run()?;
-        let beside = run_beside(plan, space, subject, false)?;
-        pairs.push((alone, beside));
+    let alone = || Workload::start(plan, space)?.run();
+    // What a run leaves makes the next one slower (its ports are in `TIME_WAIT`), so that who goes first
+    // takes turns.
+    for round in 0..plan.rounds {
+        pairs.push(if round % 2 == 0 {
+            let alone = alone()?;
+            (alone, run_beside(plan, space, subject, false)?)
+        } else {
+            let beside = run_beside(plan, space, subject, false)?;
+            (alone()?, beside)
+        });
     }
     // Apart from the rest, as the kernel's statistics cost time themselves.
     let counted = run_beside(plan, space, subject, true)?.programs;
@@ -198,7 +208,8 @@ fn measure(plan: &Plan<'_>, space: &Space, subject: Subject) -> Result<Row> {
         per_second: each / (median(of(|_, beside| beside.driven.wall_ns)) / 1e9),
         workload_us: median(of(|alone, beside| beside.driven.cpu_ns - alone.cpu_ns)) / each / 1e3,
         tool_us: median(of(|_, beside| beside.tool_ns)) / each / 1e3,
-        kernel_ns: counted.body_ns() / each,
+        kernel_ns: counted.body_ns(empty_ns) / each,
+        empty_ns,
         kernel_runs: counted.count / each,
         rss_mb: median(of(|_, beside| beside.rss_mb)),
         lost: lost.sum(),

@@ -45,7 +45,7 @@ pub(crate) enum Bench {
         #[arg(long, default_value_t = 40_000)]
         connections: usize,
         /// Pairs of runs for each tool
-        #[arg(long, default_value_t = 9)]
+        #[arg(long, default_value_t = 10)]
         rounds: usize,
         /// How they end
         #[arg(long, value_enum, default_value_t = Close::Fin)]

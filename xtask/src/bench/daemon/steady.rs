@@ -35,7 +35,9 @@ pub(super) struct Steady {
     connections: Phase,
     /// And scrapes.
     scraped: Phase,
+    /// Between two looks, and while one lasts.
     rss_mb: f64,
+    highest_rss_mb: f64,
     lost: f64,
 }
 
@@ -45,6 +47,9 @@ struct Phase {
     cpu_percent: f64,
     /// The same, by thread.
     threads: Vec<(String, f64)>,
+    /// Median, and the most that was seen at twenty times a second.
+    rss_mb: f64,
+    highest_rss_mb: f64,
 }
 
 #[allow(clippy::print_stdout, reason = "that is the result")]
@@ -61,7 +66,7 @@ pub(super) fn measure(plan: &Plan) -> Result<Steady> {
     println!("and {} connections a second: {connections}", plan.rate);
     let scraped = Phase::measure(&subject, length, true)?;
     println!("and a scrape every {SCRAPE_EVERY:?}: {scraped}");
-    let rss_mb = subject.rss_mb()?;
+    let (rss_mb, highest_rss_mb) = (scraped.rss_mb, scraped.highest_rss_mb);
     let text = subject.scrape()?;
     drop(pace);
     let accepts = metric(&text, "socktrace_accepts_total", "owner=\"xtask\"");
@@ -75,7 +80,7 @@ pub(super) fn measure(plan: &Plan) -> Result<Steady> {
     let others = metric(&text, "socktrace_accepts_total", "") - accepts;
     println!("{others} connections were others'");
     let lost = metric(&text, "socktrace_events_lost_total", "");
-    println!("{rss_mb:.1} MB at the end, {lost} events lost");
+    println!("{rss_mb:.1} MB, {highest_rss_mb:.1} MB at most, {lost} events lost");
     subject.stop()?;
     Ok(Steady {
         seconds: plan.seconds,
@@ -85,6 +90,7 @@ pub(super) fn measure(plan: &Plan) -> Result<Steady> {
         connections,
         scraped,
         rss_mb,
+        highest_rss_mb,
         lost,
     })
 }
@@ -98,7 +104,7 @@ impl Steady {
                 1.0,
                 " %",
             ),
-            Must::new("memory", self.rss_mb, 30.0, " MB"),
+            Must::new("memory", self.highest_rss_mb, 30.0, " MB"),
             Must::new("lost events", self.lost, 0.0, ""),
         ]
     }
@@ -107,14 +113,16 @@ impl Steady {
 impl Phase {
     fn measure(subject: &Subject, length: Duration, scrape: bool) -> Result<Self> {
         let (begin, cpu, threads) = (Instant::now(), subject.cpu()?, subject.threads()?);
-        let mut next = SCRAPE_EVERY / 2;
+        let (mut next, mut rss) = (SCRAPE_EVERY / 2, Vec::new());
         while begin.elapsed() < length {
             if scrape && begin.elapsed() >= next {
                 subject.scrape()?;
                 next += SCRAPE_EVERY;
             }
+            rss.push(subject.rss_mb()?);
             sleep(Duration::from_millis(50));
         }
+        rss.sort_by(f64::total_cmp);
         let took = begin.elapsed().as_secs_f64();
         let after = subject.threads()?;
         let threads = after.into_iter().zip(threads);
@@ -123,6 +131,8 @@ impl Phase {
         Ok(Self {
             cpu_percent: (subject.cpu()? - cpu) / took * 100.0,
             threads: threads.filter(|(_, percent)| *percent > 0.005).collect(),
+            rss_mb: rss.get(rss.len() / 2).copied().unwrap_or_default(),
+            highest_rss_mb: rss.last().copied().unwrap_or_default(),
         })
     }
 }
