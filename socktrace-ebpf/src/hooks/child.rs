@@ -2,7 +2,7 @@
 //!
 //! Older kernels announce `LISTEN -> SYN_RECV` when the child is no more than a copy of its listener, with
 //! the listener's cookie and without a remote port (`inet_csk_clone_lock()`,
-//! net/ipv4/inet_connection_sock.c: 5.10 does; in 6.18 the child is itself by then). What would be told of
+//! `net/ipv4/inet_connection_sock.c`: 5.10 does; in 6.18 the child is itself by then). What would be told of
 //! it would be taken for the listener's. So there that change is told with the next, which follows in the
 //! same softirq; after a TCP Fast Open, when the handshake ends.
 
