@@ -1,13 +1,11 @@
 //! `cargo xtask bench growth`: what a look and a scrape cost as sockets get more, and what one takes in
 //! the table. Real sockets as far as the machine holds them; beyond that, sockets that were made up.
 
-use std::{fs, path::PathBuf};
-
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use super::load::Full;
+use super::{load::Full, report};
 use crate::util::{as_root, cargo, is_root, output, run, target_dir};
 
 /// Every so manieth connection has a peer that closed.
@@ -22,9 +20,6 @@ pub(crate) struct Plan {
     /// Sockets that are made up
     #[arg(long, value_delimiter = ',', default_values_t = [100_000, 1_000_000])]
     made: Vec<usize>,
-    /// Also write what was measured to this file
-    #[arg(long)]
-    json: Option<PathBuf>,
 }
 
 /// What `examples/growth.rs` says.
@@ -56,10 +51,7 @@ pub(super) fn growth(plan: &Plan) -> Result<()> {
     for count in &plan.made {
         points.push(Point::measure("made", &count.to_string())?);
     }
-    if let Some(file) = &plan.json {
-        fs::write(file, serde_json::to_string_pretty(&points)?)?;
-    }
-    Ok(())
+    report::keep("growth", &points)
 }
 
 impl Point {

@@ -47,6 +47,9 @@ const PARTS: &[(&str, &str, &str)] = &[
     ),
 ];
 
+/// What figures do not say.
+const NOTES: &str = include_str!("notes.md");
+
 /// A result is kept beside the build.
 pub(super) fn keep(name: &str, result: &impl Serialize) -> Result<()> {
     let folder = target_dir().join("bench");
@@ -80,17 +83,13 @@ pub(super) fn report() -> Result<()> {
         write_table(&mut page, &result)?;
         writeln!(
             page,
-            "\n<details><summary>JSON</summary>\n\n```json\n{}\n```\n\n</details>\n",
-            text.trim()
+            "\n<details><summary>JSON</summary>\n\n```json\n{result}\n```\n\n</details>\n"
         )?;
     }
     if !any {
         bail!("nothing has been measured yet: see `cargo xtask bench --help`");
     }
-    let said = workspace().join("docs/benchmarks-notes.md");
-    if let Ok(notes) = fs::read_to_string(said) {
-        page.push_str(&notes);
-    }
+    page.push_str(NOTES);
     fs::write(
         workspace().join("docs/benchmarks.md"),
         page.trim_end().to_owned() + "\n",
@@ -99,31 +98,49 @@ pub(super) fn report() -> Result<()> {
     Ok(())
 }
 
-/// A table of an object for each row; of one object, a row.
+/// A table of an object for each row; of one object, a row for each figure.
 fn write_table(page: &mut String, result: &Value) -> Result<()> {
-    let rows = match result {
-        Value::Array(rows) => rows.clone(),
-        other => vec![other.clone()],
+    let cells = |cells: &[String]| format!("| {} |", cells.join(" | "));
+    let Some(rows) = result.as_array() else {
+        writeln!(page, "| figure | value |\n| --- | --- |")?;
+        return figures(page, "", result);
     };
     let rows: Vec<_> = rows.iter().filter_map(Value::as_object).collect();
     let first = rows.first().context("a result without rows")?;
-    let keys: Vec<&String> = first.keys().collect();
-    let cells = |cells: Vec<String>| format!("| {} |", cells.join(" | "));
-    writeln!(
-        page,
-        "{}",
-        cells(keys.iter().map(|key| key.replace('_', " ")).collect())
-    )?;
-    writeln!(
-        page,
-        "{}",
-        cells(keys.iter().map(|_| "---".to_owned()).collect())
-    )?;
+    // What it is about, then the figures.
+    let mut keys: Vec<_> = first.keys().collect();
+    keys.sort_by_key(|key| !first[*key].is_string());
+    let names: Vec<_> = keys.iter().map(|key| key.replace('_', " ")).collect();
+    writeln!(page, "{}", cells(&names))?;
+    writeln!(page, "{}", cells(&vec!["---".to_owned(); keys.len()]))?;
     for row in rows {
         let shown = keys
             .iter()
             .map(|key| row.get(*key).map_or_else(String::new, shown));
-        writeln!(page, "{}", cells(shown.collect()))?;
+        writeln!(page, "{}", cells(&shown.collect::<Vec<_>>()))?;
+    }
+    Ok(())
+}
+
+/// Each figure of an object with the names of what it is in. Longer lists are in the JSON only.
+fn figures(page: &mut String, of: &str, value: &Value) -> Result<()> {
+    match value {
+        Value::Object(inner) if !inner.contains_key("median") => {
+            for (key, value) in inner {
+                let name = format!("{of} {}", key.replace('_', " "));
+                figures(page, name.trim(), value)?;
+            }
+        }
+        Value::Array(list) => {
+            let pair = |it: &Value| Some((it.get(0)?.as_str()?.to_owned(), it.get(1)?.as_f64()?));
+            if let Some(pairs) = list.iter().map(pair).collect::<Option<Vec<_>>>() {
+                let pairs = pairs
+                    .iter()
+                    .map(|(name, number)| format!("{name} {}", digits(*number)));
+                writeln!(page, "| {of} | {} |", pairs.collect::<Vec<_>>().join(", "))?;
+            }
+        }
+        figure => writeln!(page, "| {of} | {} |", shown(figure))?,
     }
     Ok(())
 }
@@ -168,6 +185,30 @@ fn machine() -> Result<String> {
         .count();
     Ok(format!(
         "The machine: {model}, {cpus} CPUs, Linux {}.",
-        release.trim()
+        release.trim().split('-').next().unwrap_or_default()
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn one_object_is_a_row_for_each_figure() {
+        let mut page = String::new();
+        let spread = json!({"median": 2.0, "quarter": 1.0, "three_quarters": 3.5});
+        let result =
+            json!({"at_rest": {"cpu": spread, "threads": [["http", 0.25]], "samples": [{"a": 1}]}});
+        write_table(&mut page, &result).unwrap();
+        let rows: Vec<_> = page.lines().skip(2).collect();
+        assert_eq!(
+            rows,
+            [
+                "| at rest cpu | 2 (1 to 3.50) |",
+                "| at rest threads | http 0.25 |"
+            ]
+        );
+    }
 }

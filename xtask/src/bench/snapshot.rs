@@ -3,11 +3,12 @@
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     load::Full,
     measure::{cpu_ms, median},
+    report,
 };
 use crate::util::{as_root, cargo, output, run, workspace};
 
@@ -65,8 +66,18 @@ pub(super) fn snapshot(sockets: usize, rounds: usize) -> Result<()> {
         ss: median(ss),
         proc_net: median(proc_net),
     };
-    result.print(rounds);
-    Ok(())
+    report::keep("snapshot", &result.rows())
+}
+
+/// A way to list them.
+#[derive(Serialize)]
+struct Row {
+    what: &'static str,
+    sockets: usize,
+    /// Median.
+    cpu_ms: f64,
+    /// Of memory, at most; of programs that is not known.
+    bytes_each: Option<f64>,
 }
 
 /// What was measured: CPU time in milliseconds.
@@ -82,31 +93,35 @@ struct Figures<'a> {
 
 impl Figures<'_> {
     #[allow(clippy::print_stdout, reason = "that is the result")]
-    fn print(&self, rounds: usize) {
-        println!(
-            "{} sockets, in their namespaces, median of {rounds} rounds",
-            self.listed
-        );
-        for (what, parts) in [
-            ("everything, with holders", self.full),
-            ("CLOSE_WAIT only", self.close_wait),
-            ("taken in by the table", self.table),
-        ] {
-            let cpu = median(parts.iter().map(|part| part.cpu_ms).collect());
-            let memory = median(parts.iter().map(Part::bytes_a_row).collect());
-            println!("  {what:<30} {cpu:>6.0} ms CPU, at most {memory:>4.0} bytes a row");
+    fn rows(&self) -> Vec<Row> {
+        println!("{} sockets, in their namespaces", self.listed);
+        let part = |what, parts: &[Part]| Row {
+            what,
+            sockets: self.listed,
+            cpu_ms: median(parts.iter().map(|part| part.cpu_ms).collect()),
+            bytes_each: Some(median(parts.iter().map(Part::bytes_a_row).collect())),
+        };
+        let program = |what, cpu_ms| Row {
+            what,
+            sockets: self.listed,
+            cpu_ms,
+            bytes_each: None,
+        };
+        let rows = vec![
+            part("everything, with holders", self.full),
+            part("CLOSE_WAIT only", self.close_wait),
+            part("taken in by the table", self.table),
+            program("socktrace sockets -t -o json", self.ours),
+            program("ss -tanpe", self.ss),
+            program("cat /proc/net/tcp{,6}", self.proc_net),
+        ];
+        for row in &rows {
+            let memory = row.bytes_each.map_or_else(String::new, |bytes| {
+                format!(", at most {bytes:.0} bytes a row")
+            });
+            println!("  {:<30} {:>6.0} ms CPU{memory}", row.what, row.cpu_ms);
         }
-        let ours = self.ours;
-        for (what, cpu) in [
-            ("socktrace sockets -t -o json", ours),
-            ("ss -tanpe", self.ss),
-            ("cat /proc/net/tcp{,6}", self.proc_net),
-        ] {
-            println!(
-                "  {what:<30} {cpu:>6.0} ms CPU, {:.1} times ours",
-                cpu / ours
-            );
-        }
+        rows
     }
 }
 

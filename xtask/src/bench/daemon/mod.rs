@@ -8,13 +8,12 @@ mod starts;
 mod steady;
 mod subject;
 
-use std::{fs, path::PathBuf};
-
 use anyhow::{Result, bail};
 use clap::Args;
 use serde::Serialize;
 
 use self::figures::Must;
+use super::report;
 use crate::util::{cargo, is_root, run};
 
 /// What to measure, and for how long.
@@ -43,9 +42,6 @@ pub(crate) struct Plan {
     /// Nothing else, and so many seconds of it
     #[arg(long, value_name = "SECONDS", conflicts_with_all = ["soak", "seconds"])]
     highest: Option<u64>,
-    /// Also write what was measured to this file
-    #[arg(long)]
-    json: Option<PathBuf>,
 }
 
 /// Everything that was measured.
@@ -87,9 +83,7 @@ pub(super) fn daemon(plan: &Plan) -> Result<()> {
         figures.musts.extend(soak.musts());
         figures.soak = Some(soak);
     }
-    if let Some(file) = &plan.json {
-        fs::write(file, serde_json::to_string_pretty(&figures)?)?;
-    }
+    report::keep("daemon", &figures)?;
     figures.judge()
 }
 
