@@ -89,6 +89,10 @@ impl Server {
 
     /// Serves on a thread of its own, with the privileges that the caller has now.
     pub fn start<C: Content>(self, content: Arc<C>) -> io::Result<Running> {
+        // They are bound, and whoever comes from now on waits for no more than the thread.
+        for address in self.addresses() {
+            info!(%address, "listening");
+        }
         let (stop, stopped) = oneshot::channel::<()>();
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
@@ -198,9 +202,6 @@ impl Entry {
             Ok(listener) => listener,
             Err(error) => return error!(%error, "cannot listen"),
         };
-        if let Ok(address) = listener.local_addr() {
-            info!(%address, "listening");
-        }
         loop {
             let (stream, _) = accepted(|| listener.accept()).await;
             // An answer is written in one go: nothing is won by waiting for more.
