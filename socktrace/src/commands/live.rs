@@ -13,6 +13,7 @@ use tokio::{
 use super::{
     child::Child,
     finish,
+    footprint::give_back,
     kernel_log::{StderrLog, kernel_log},
     look::Look,
     question::Question,
@@ -173,15 +174,6 @@ pub(super) fn watch(
         quiet: true,
     };
     run(plan, pipeline, &how, Some(look))
-}
-
-/// Reading the kernel's types takes tens of megabytes once; the allocator would keep them.
-pub(super) fn give_back() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: malloc_trim(3) takes no pointer and may be called at any time, by any thread.
-    unsafe {
-        libc::malloc_trim(0);
-    }
 }
 
 /// What the loop looks after.

@@ -8,6 +8,7 @@ mod ears;
 mod elsewhere;
 mod filter;
 mod follow;
+mod footprint;
 mod generate;
 mod kernel_log;
 mod live;

@@ -14,7 +14,7 @@ use super::{
     catalog::{Attach, CATALOG, Hook, Need},
     environment::pid_namespace,
     hook_error::HookError,
-    object::object,
+    object::{Part, object},
     offsets::{self, KernelTypes, OffsetsError},
     plan::{AttachMode, Hooks, Plan},
 };
@@ -126,7 +126,7 @@ impl Probes {
             .map_max_entries("EVENTS", plan.ring_bytes)
             .map_max_entries("STACKS", plan.stacks.max(1))
             .map_max_entries("LIVES", plan.lives.max(1))
-            .load(&object(helpers, types.cast))?;
+            .load(&object(Part::Hooks, helpers, types.cast))?;
         plan.fill_maps(&mut ebpf)?;
         let mut probes = Self {
             ebpf,

@@ -10,7 +10,11 @@ use aya::{
 use socktrace_common::config::{Config, PORT_WORDS};
 use zerocopy::{FromZeros as _, IntoBytes as _};
 
-use super::{environment::pid_namespace, object::object, offsets::KernelTypes};
+use super::{
+    environment::pid_namespace,
+    object::{Part, object},
+    offsets::KernelTypes,
+};
 
 /// The map in which the iterator over TCP sockets notes ports.
 const BLOCKED: &str = "BLOCKED";
@@ -76,6 +80,14 @@ impl Over {
         }
     }
 
+    /// The section of the object that has nothing but this program.
+    fn section(self) -> &'static str {
+        match self {
+            Self::OpenFiles => "iter/task_file",
+            Self::TcpSockets => "iter/tcp",
+        }
+    }
+
     /// The kernel's name for it.
     fn kind(self) -> &'static str {
         match self {
@@ -103,8 +115,9 @@ impl IteratorProgram {
             // A page: the least for a ring buffer, and little for the others.
             loader.map_max_entries(map, 4096);
         }
+        let part = Part::Iterator(over.section());
         let mut loaded = Self {
-            ebpf: loader.load(&object(types.helpers, types.cast))?,
+            ebpf: loader.load(&object(part, types.helpers, types.cast))?,
             over,
         };
         loaded.program()?.load(over.kind(), &btf)?;

@@ -7,11 +7,14 @@
 //! And rustc knows helpers, which have numbers, but no kernel functions, which have BTF identities. The
 //! kernel side calls a number that is no helper's ([`CAST`]); here each such call becomes one of
 //! `bpf_rdonly_cast()` where the kernel has it, and else a copy of a register that nothing comes to.
+//!
+//! And aya keeps every program that it finds for as long as it keeps one, a megabyte of them. Sections of
+//! programs that are not asked for are no code here, so it does not see them.
 
 use std::borrow::Cow;
 
 use aya::include_bytes_aligned;
-use object::{Object as _, ObjectSection as _, SectionKind, read::elf::ElfFile64};
+use object::{Object as _, ObjectSection as _, SectionKind, elf, read::elf::ElfFile64};
 use socktrace_common::config::{CAST, HAVE_FETCH_ADD};
 
 /// As `cargo xtask bpf` compiled it.
@@ -33,10 +36,47 @@ const KERNEL_FUNCTION: u8 = 2 << 4;
 /// `r0 = r1`: `BPF_ALU64 | BPF_MOV | BPF_X`.
 const COPY: Instruction = [0xbf, 0x10, 0, 0, 0, 0, 0, 0];
 
-/// The object for a kernel with these helpers; `cast` is the BTF identity of `bpf_rdonly_cast()`, if
-/// it has that.
-pub(super) fn object(helpers: u32, cast: Option<u32>) -> Cow<'static, [u8]> {
+/// What the sections of iterators are called, before what they go over.
+const ITERATORS: &str = "iter/";
+/// Functions that programs call.
+const FUNCTIONS: &str = ".text";
+/// The size of a section's header, and where in it its flags are (`Elf64_Shdr`, elf(5)).
+const SECTION_HEADER: usize = 64;
+const SECTION_FLAGS: usize = 8;
+
+/// Which programs of the object are asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Part {
+    /// What is attached.
+    Hooks,
+    /// The iterator in the section of this name.
+    Iterator(&'static str),
+}
+
+impl Part {
+    /// Has it this section?
+    fn has(self, section: &str) -> bool {
+        section == FUNCTIONS
+            || match self {
+                Self::Hooks => !section.starts_with(ITERATORS),
+                Self::Iterator(wanted) => section == wanted,
+            }
+    }
+}
+
+/// This part of the object for a kernel with these helpers; `cast` is the BTF identity of
+/// `bpf_rdonly_cast()`, if it has that.
+pub(super) fn object(part: Part, helpers: u32, cast: Option<u32>) -> Cow<'static, [u8]> {
     let mut fitted = OBJECT.to_vec();
+    for at in flags_of_others(OBJECT, part) {
+        if let Some(flags) = fitted.get_mut(at..at + size_of::<u64>()) {
+            let code = u64::from(elf::SHF_EXECINSTR).to_le_bytes();
+            flags
+                .iter_mut()
+                .zip(code)
+                .for_each(|(byte, bits)| *byte &= !bits);
+        }
+    }
     for at in instructions(OBJECT) {
         let Some(place) = fitted.get_mut(at..at + size_of::<Instruction>()) else {
             continue;
@@ -67,6 +107,23 @@ fn instead(instruction: Instruction, helpers: u32, cast: Option<u32>) -> Option<
     None
 }
 
+/// Where the flags of the sections of other programs are.
+fn flags_of_others(bytes: &[u8], part: Part) -> Vec<usize> {
+    let Ok(file) = ElfFile64::<object::Endianness>::parse(bytes) else {
+        return Vec::new();
+    };
+    let headers = file.elf_header().e_shoff.get(file.endian());
+    let Ok(headers) = usize::try_from(headers) else {
+        return Vec::new();
+    };
+    let others = file.sections().filter(|section| {
+        section.kind() == SectionKind::Text && section.name().is_ok_and(|name| !part.has(name))
+    });
+    others
+        .map(|section| headers + section.index().0 * SECTION_HEADER + SECTION_FLAGS)
+        .collect()
+}
+
 /// Where the instructions are.
 fn instructions(bytes: &[u8]) -> Vec<usize> {
     let mut found = Vec::new();
@@ -95,9 +152,9 @@ fn instructions(bytes: &[u8]) -> Vec<usize> {
 mod tests {
     use super::*;
 
-    /// How many instructions of the object are so.
+    /// How many instructions of the object are so; of all its parts.
     fn count(bytes: &[u8], holds: impl Fn(Instruction) -> bool) -> usize {
-        let all = instructions(bytes).into_iter();
+        let all = instructions(OBJECT).into_iter();
         let all = all.map(|at| Instruction::try_from(&bytes[at..at + 8]).unwrap());
         all.filter(|instruction| holds(*instruction)).count()
     }
@@ -113,9 +170,9 @@ mod tests {
     #[test]
     fn an_old_kernel_gets_no_instruction_that_it_does_not_know() {
         assert!(count(OBJECT, fetches) > 0);
-        let new = object(HAVE_FETCH_ADD, None);
+        let new = object(Part::Hooks, HAVE_FETCH_ADD, None);
         assert_eq!(count(&new, fetches), count(OBJECT, fetches));
-        let old = object(0, None);
+        let old = object(Part::Hooks, 0, None);
         assert_eq!((count(&old, fetches), count(&old, casts)), (0, 0));
         assert_eq!(old.len(), OBJECT.len());
     }
@@ -124,9 +181,28 @@ mod tests {
     fn every_call_of_the_number_becomes_one_of_the_function() {
         let before = count(OBJECT, casts);
         assert!(before > 10, "{before}");
-        let fitted = object(HAVE_FETCH_ADD, Some(0x0102_0304));
+        let fitted = object(Part::Hooks, HAVE_FETCH_ADD, Some(0x0102_0304));
         assert_eq!(count(&fitted, casts), 0);
         let call = [CALL, KERNEL_FUNCTION, 0, 0, 4, 3, 2, 1];
         assert_eq!(count(&fitted, |it| it == call), before);
+    }
+
+    #[test]
+    fn a_part_has_its_programs_and_no_others() {
+        let sections = |part| -> Vec<String> {
+            let bytes = object(part, HAVE_FETCH_ADD, None);
+            let file = ElfFile64::<object::Endianness>::parse(&*bytes).unwrap();
+            let code = file.sections().filter(|it| it.kind() == SectionKind::Text);
+            code.map(|it| it.name().unwrap().to_owned()).collect()
+        };
+        assert_eq!(
+            sections(Part::Iterator("iter/tcp")),
+            [FUNCTIONS, "iter/tcp"]
+        );
+        let hooks = sections(Part::Hooks);
+        assert!(
+            hooks.len() > 10 && !hooks.iter().any(|it| it.starts_with(ITERATORS)),
+            "{hooks:?}"
+        );
     }
 }

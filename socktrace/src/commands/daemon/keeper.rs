@@ -22,7 +22,7 @@ use crate::{
     change::Change,
     clock::{Clock, monotonic_ns},
     commands::{
-        live::give_back,
+        footprint,
         look::{Look, Seen},
         question::Question,
         snapshots::Snapshots,
@@ -305,24 +305,12 @@ impl Look for Keeper {
         }
         self.memory.keep(pipeline.table(), &self.watcher);
         if std::mem::take(&mut self.looked) {
-            give_back();
+            footprint::give_back();
         }
     }
 
     fn over(&mut self, pipeline: &Pipeline) {
         self.memory.keep_last(pipeline.table(), &self.watcher);
-    }
-}
-
-/// One heap for all threads: each would have its own, and keep in it what it took at most. They rarely
-/// allocate at the same time. And what is large stays out of it, and is given back when it is freed: the
-/// lists of a look, tables that have grown. To be called before there are other threads.
-pub(super) fn share_heap() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: mallopt(3) takes no pointer; no other thread allocates yet.
-    unsafe {
-        libc::mallopt(libc::M_ARENA_MAX, 1);
-        libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 16);
     }
 }
 

@@ -30,7 +30,7 @@ use self::{
     published::Published,
     site::Site,
 };
-use super::{filter::Filter, live, watch::Watcher};
+use super::{filter::Filter, footprint, live, watch::Watcher};
 use crate::{
     alert::Alerts,
     cli::{Daemon, Live},
@@ -58,7 +58,7 @@ const FOLLOWED: [Protocol; 5] = [
 ];
 
 pub(super) fn daemon(args: &Daemon) -> Result<u8, Failure> {
-    keeper::share_heap();
+    footprint::share_heap();
     logging::start(&args.log)?;
     let configuration = Configuration::read(args.configuration.as_deref())?;
     let place = UnixPlace {
