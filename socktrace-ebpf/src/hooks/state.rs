@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use socktrace_common::{
     counters::Outcome,
-    event::{EventKind, StateEvent},
+    event::{EventKind, StateEvent, Step},
     socket::TcpState,
 };
 
@@ -107,6 +107,9 @@ unsafe fn try_state<M: SockMemory>(
         }
         // Asked for first: whoever looks at this socket later finds its cookie.
         let id = M::identity(sk);
+        if life::folding() && later::<M>(context, sk, id, [old, new]) {
+            return Outcome::Folded;
+        }
         let at = sock::endpoint::<M>(sk, Kind::tcp::<M>(sk));
         let by_caller = old == CLOSE && (new == SYN_SENT || new == LISTEN);
         if filter::by_process() {
@@ -159,7 +162,47 @@ unsafe fn try_state<M: SockMemory>(
     }
 }
 
-/// Adds the change to the socket's life, or begins one. False if it is to be told.
+/// Adds one of the later changes to the socket's life, which is most of what happens here. The socket has
+/// its ports and has passed the filters, so nothing more of it is read. False if it has no life, or the
+/// change may need more than a step.
+#[inline(always)]
+unsafe fn later<M: SockMemory>(
+    context: &impl EbpfContext,
+    sk: Sock,
+    id: u64,
+    [old, new]: [u8; 2],
+) -> bool {
+    if old == CLOSE || old == SYN_SENT || old == LISTEN {
+        return false;
+    }
+    let Some(life) = life::of(id) else {
+        return false;
+    };
+    // SAFETY: the caller's socket fits `M`, and the life is the map's value.
+    unsafe {
+        if new == CLOSE {
+            life::count_bytes(life, sock::bytes(sk));
+        }
+        life::add(context, id, life, step::<M>(sk, [old, new], -1))
+    }
+}
+
+/// The change as a step of a life.
+#[inline(always)]
+unsafe fn step<M: SockMemory>(sk: Sock, states: [u8; 2], connect_fd: i32) -> Step {
+    // SAFETY: the caller's socket fits `M`.
+    unsafe {
+        life::changed(
+            pid::running_tgid(),
+            connect_fd,
+            sock::error::<M>(sk),
+            states,
+            sock::flags::<M>(sk),
+        )
+    }
+}
+
+/// Adds one of the first changes to the socket's life, or begins one. False if it is to be told.
 #[inline(always)]
 unsafe fn folded<M: SockMemory>(
     context: &impl EbpfContext,
@@ -171,13 +214,7 @@ unsafe fn folded<M: SockMemory>(
 ) -> bool {
     // SAFETY: the caller's socket fits `M`.
     unsafe {
-        let step = life::changed(
-            pid::running_tgid(),
-            connect_fd,
-            sock::error::<M>(sk),
-            [old, new],
-            sock::flags::<M>(sk),
-        );
+        let step = step::<M>(sk, [old, new], connect_fd);
         let describe = |out| sock::describe::<M>(sk, id, at, out);
         if new == SYN_RECV && old == LISTEN {
             return life::begin(Born::ByHandshake, id, describe, step);

@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::{
     drive::{Close, Driven},
     measure::{Spread, median},
-    programs,
+    programs, report,
     subjects::Subject,
     tool::Tool,
 };
@@ -51,7 +51,7 @@ pub(super) struct Row {
     lost: Option<u64>,
 }
 
-pub(super) fn connections(plan: &Plan<'_>) -> Result<Vec<Row>> {
+pub(super) fn connections(plan: &Plan<'_>) -> Result<()> {
     let space = Space::new()?;
     let empty_ns = programs::empty_ns()?;
     eprintln!("an empty BPF program takes {empty_ns:.0} ns, as the kernel counts");
@@ -65,8 +65,10 @@ pub(super) fn connections(plan: &Plan<'_>) -> Result<Vec<Row>> {
         }
         rows.push(measure(plan, &space, subject, empty_ns)?);
         print(&rows[rows.len() - 1]);
+        // What the next one does is no reason to lose these.
+        report::keep("connections", &rows)?;
     }
-    Ok(rows)
+    Ok(())
 }
 
 /// A namespace of the workload's own, and a folder for what tools write.

@@ -105,13 +105,12 @@ pub(crate) fn bench(what: &Bench) -> Result<()> {
             } else {
                 only
             };
-            let rows = connections::connections(&connections::Plan {
+            connections::connections(&connections::Plan {
                 connections: *connections,
                 rounds: *rounds,
                 close: *close,
                 subjects,
-            })?;
-            report::keep("connections", &rows)
+            })
         }
         Bench::Events { connections } => report::keep("events", &events::events(*connections)?),
         Bench::Report => report::report(),

@@ -8,9 +8,11 @@ use serde_json::Value;
 
 use crate::util::{target_dir, workspace};
 
-/// What is measured, in the order of the page: the file's name, the heading, and what to know of it.
-const PARTS: &[(&str, &str, &str)] = &[
+/// What is measured, in the order of the page: the file's name, what is asked of `cargo xtask bench` for it,
+/// the heading, and what to know of it.
+const PARTS: &[(&str, &str, &str, &str)] = &[
     (
+        "connections",
         "connections",
         "A connection, with a tool beside it",
         "Two threads make connections over loopback in a network namespace of their own, close them in order, and send \
@@ -21,10 +23,12 @@ const PARTS: &[(&str, &str, &str)] = &[
     ),
     (
         "idle",
+        "idle",
         "Programs that use no sockets",
         "What a system call that does nothing takes longer, and opening and closing a file, in nanoseconds.",
     ),
     (
+        "events",
         "events",
         "The user side",
         "Records of connections through decoding, table and tally (`examples/events.rs`): a record for each step, as \
@@ -32,15 +36,25 @@ const PARTS: &[(&str, &str, &str)] = &[
     ),
     (
         "daemon",
+        "daemon",
         "The daemon in steady state",
         "A thousand open sockets, 200 connections a second.",
     ),
     (
+        "soak",
+        "daemon --highest 3600",
+        "The daemon at the highest rate",
+        "As many connections as two threads can make, for long. `floors_mb` are the least memory of the first and of \
+         the last looks; `calls` is what the programs counted, and `outcomes` what became of each.",
+    ),
+    (
+        "growth",
         "growth",
         "As the number of sockets grows",
         "Real sockets as far as the machine holds them, then a table that was filled.",
     ),
     (
+        "snapshot",
         "snapshot",
         "Listing what is open",
         "A hundred thousand sockets in two network namespaces, beside ss and /proc.",
@@ -68,17 +82,17 @@ pub(super) fn report() -> Result<()> {
     );
     writeln!(page, "{}\n", machine()?)?;
     let mut any = false;
-    for (name, heading, about) in PARTS {
+    for (name, command, heading, about) in PARTS {
         let file = target_dir().join(format!("bench/{name}.json"));
         let Ok(text) = fs::read_to_string(&file) else {
-            eprintln!("{name} has not been measured: `cargo xtask bench {name}` does it");
+            eprintln!("{name} has not been measured: `cargo xtask bench {command}` does it");
             continue;
         };
         any = true;
         let result: Value = serde_json::from_str(&text)?;
         writeln!(
             page,
-            "## {heading}\n\n`cargo xtask bench {name}`. {about}\n"
+            "## {heading}\n\n`cargo xtask bench {command}`. {about}\n"
         )?;
         write_table(&mut page, &result)?;
         writeln!(

@@ -108,7 +108,7 @@ impl Subject {
                     netns,
                     "prometheus-node-exporter --collector.disable-defaults --collector.tcpstat \
                      --web.listen-address=127.255.255.254:9100 & \
-                     trap 'kill $!' INT; \
+                     trap 'kill $!; exit' INT; \
                      while :; do curl -s http://127.255.255.254:9100/metrics; sleep 1; done",
                 );
             }

@@ -50,7 +50,6 @@ struct Figures {
     starts: Option<starts::Starts>,
     steady: Option<steady::Steady>,
     series: Option<series::Series>,
-    soak: Option<soak::Soak>,
     musts: Vec<Must>,
 }
 
@@ -81,9 +80,11 @@ pub(super) fn daemon(plan: &Plan) -> Result<()> {
     if soak > 0 {
         let soak = soak::measure(soak)?;
         figures.musts.extend(soak.musts());
-        figures.soak = Some(soak);
+        report::keep("soak", &soak)?;
     }
-    report::keep("daemon", &figures)?;
+    if plan.highest.is_none() {
+        report::keep("daemon", &figures)?;
+    }
     figures.judge()
 }
 
