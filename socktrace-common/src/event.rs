@@ -135,7 +135,8 @@ wire! {
         pub fd: i32,
         /// What the call returned: 0 or a negative errno.
         pub ret: i32,
-        /// The backlog of `listen()`.
+        /// The backlog of `listen()`. Of a `bind()` that failed the port that it asked for, host byte
+        /// order, and 1 more: 0 where that is not known, or it asked for none.
         pub arg: i32,
         /// Keeps the size a multiple of 8.
         pub pad: u32,

@@ -112,6 +112,8 @@ pub enum What {
     Bind {
         /// Positive errno.
         error: Option<i32>,
+        /// The port that it asked for if it failed, where that is known: 0 for any.
+        asked: Option<u16>,
     },
     /// `listen()` returned.
     Listen {

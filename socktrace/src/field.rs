@@ -266,7 +266,7 @@ impl What {
                 _ => Value::Null,
             },
             (
-                Self::Bind { error } | Self::Listen { error, .. } | Self::Connect { error, .. },
+                Self::Bind { error, .. } | Self::Listen { error, .. } | Self::Connect { error, .. },
                 Field::Error,
             ) => text(error.map(errno::name)),
             (Self::Listen { backlog, .. }, Field::Backlog) => number(u32::try_from(*backlog).ok()),

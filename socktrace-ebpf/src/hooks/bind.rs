@@ -1,6 +1,9 @@
 //! `bind()` and `listen()`, at their ends.
 
-use aya_ebpf::{EbpfContext, macros::tracepoint, programs::TracePointContext};
+use aya_ebpf::{
+    EbpfContext, helpers::generated::bpf_probe_read_user, macros::tracepoint,
+    programs::TracePointContext,
+};
 use socktrace_common::{
     counters::Outcome,
     event::{CallEvent, EventKind},
@@ -111,8 +114,33 @@ pub(super) fn called(
             socket.describe(&raw mut (*record).socket);
             (&raw mut (*record).fd).write(fd);
             (&raw mut (*record).ret).write(ret);
-            (&raw mut (*record).arg).write(if listens { backlog } else { 0 });
+            let arg = if listens {
+                backlog
+            } else if ret < 0 {
+                asked(target)
+            } else {
+                0
+            };
+            (&raw mut (*record).arg).write(arg);
             (&raw mut (*record).pad).write(0);
         })
+    }
+}
+
+/// As [`CallEvent::arg`] has it: the port that a call asked for which failed. Read at the end of the call.
+#[inline(always)]
+fn asked(target: Option<(u64, u64)>) -> i32 {
+    let Some((address, length)) = target else {
+        return 0;
+    };
+    // `struct sockaddr_in` and `struct sockaddr_in6` begin with family and port.
+    let mut begins = [0_u16; 2];
+    // SAFETY: the helper checks the address. On a fault it writes zeroes, which is no family.
+    _ = unsafe { bpf_probe_read_user((&raw mut begins).cast(), 4, address as *const _) };
+    let [family, port] = begins;
+    if length >= 4 && sock::is_inet(family as u8) {
+        i32::from(u16::from_be(port)) + 1
+    } else {
+        0
     }
 }

@@ -104,6 +104,11 @@ impl Tally {
                     _ => {}
                 }
             }
+            // A port of its own choice that is taken says nothing of the others.
+            What::Bind {
+                error: Some(error @ EADDRINUSE),
+                asked: Some(0),
+            } => count(&mut counted.port_failures, ("bind", error)),
             What::Accept { queued_ns, .. } => {
                 part[place(Role::Server)] += begins;
                 counted.accepts += 1;

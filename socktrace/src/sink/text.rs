@@ -163,7 +163,7 @@ fn detail(change: &Change) -> String {
     let tcp = change.socket.protocol == Some(Protocol::Tcp);
     let text = match &change.what {
         What::Socket { .. } => change.value(Field::Type, &NO_CLOCK).to_string(),
-        What::Bind { error } => failed(error),
+        What::Bind { error, .. } => failed(error),
         What::Listen { backlog, error } => format!("{}, backlog {backlog}", failed(error)),
         What::Connect { error, latency_ns } => match latency_ns {
             Some(ns) => format!("{} in {}", failed(error), duration(*ns)),
@@ -273,7 +273,7 @@ pub(super) fn aside(out: &mut impl Write, change: &Change) -> io::Result<()> {
 fn style(what: &What) -> Style {
     let color = match what {
         What::Connect { error: Some(_), .. }
-        | What::Bind { error: Some(_) }
+        | What::Bind { error: Some(_), .. }
         | What::Listen { error: Some(_), .. } => AnsiColor::Red,
         What::State { .. } => return Style::new().dimmed(),
         What::Connect { .. } | What::Accept { .. } => AnsiColor::Green,

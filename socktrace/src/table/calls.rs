@@ -43,6 +43,7 @@ impl SocketTable {
         let asked = self.name_for(&event.socket);
         let what = What::Bind {
             error: errno(event.ret),
+            asked: event.arg.checked_sub(1).and_then(|it| it.try_into().ok()),
         };
         let mut change = self.change(&event.header, &event.socket, Some(event.fd), what);
         if let Some(name) = asked {

@@ -257,6 +257,38 @@ fn a_daemon_knows_what_happened_and_since_when() {
     assert_eq!(daemon.metric("socktrace_events_lost_total", &[]), 0.0);
 }
 
+/// Binds to whatever port is left until none is, then to one that is taken.
+const GREEDY: &str = r"
+open('/proc/self/comm', 'w').write('greedy')
+held = []
+def refused(port):
+    s = socket.socket()
+    try: s.bind(('127.0.0.1', port))
+    except OSError as e: return errno.errorcode[e.errno]
+    held.append(s)
+while not refused(0): pass
+taken = refused(held[0].getsockname()[1])
+print('bound', len(held), taken, flush=True)
+sys.stdin.readline(); os._exit(0)
+";
+
+#[test]
+fn a_bind_that_finds_no_port_is_counted_and_one_of_a_port_that_is_taken_is_not() {
+    let netns = Netns::new();
+    netns.sh("echo 40000 40009 > /proc/sys/net/ipv4/ip_local_port_range");
+    let daemon = Daemon::start(QUICK);
+    let mut script = Dialogue::start(python(&netns, GREEDY));
+    assert_eq!(script.hear("bound"), "10 EADDRINUSE");
+    let failures = |labels: &[&str]| {
+        let all = [&["owner=\"greedy\""], labels].concat();
+        daemon.metric("socktrace_ephemeral_port_failures_total", &all)
+    };
+    let bound = ["call=\"bind\"", "error=\"EADDRINUSE\""];
+    wait("not counted", || failures(&bound) > 0.0);
+    assert_eq!((failures(&bound), failures(&[])), (1.0, 1.0));
+    script.say("over");
+}
+
 #[test]
 fn ages_outlive_a_restart_and_a_bad_configuration_changes_nothing() {
     let netns = Netns::new();

@@ -95,10 +95,11 @@ pub(crate) fn vm(options: &Options) -> Result<()> {
         let kernel = Kernel::get(wanted, &vm)?;
         let outcome = try_on(&kernel, &programs, &tests, &vm)?;
         told.push((kernel.release, outcome));
-    }
-    if options.write {
-        fs::write(workspace().join("docs/kernels.md"), page::page(&told)?)?;
-        eprintln!("docs/kernels.md is written");
+        // What becomes of the next one is no reason to lose these.
+        if options.write {
+            fs::write(workspace().join("docs/kernels.md"), page::page(&told)?)?;
+            eprintln!("docs/kernels.md is written");
+        }
     }
     let failed = |(_, it): &&(String, Outcome)| {
         it.count(Verdict::Failed) + it.count(Verdict::TimedOut) > 0 || it.doctor.is_empty()
