@@ -5,7 +5,10 @@
 //! `/proc/PID/fd` or `/proc/PID/ns` of a process outside of it (`hook_ptrace_access_check` of the
 //! kernel's `security/landlock`), whatever its capabilities.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    thread,
+};
 
 use landlock::{
     ABI, Access as _, AccessFs, BitFlags, LandlockStatus, Ruleset, RulesetAttr as _,
@@ -78,6 +81,13 @@ impl Files {
         })
     }
 
+    /// What would come of it here: asked in a thread that opens nothing.
+    pub fn available() -> Result<Bounded, String> {
+        let asked = thread::spawn(|| Self::default().confine().map_err(|error| error.to_string()));
+        let failed = "the thread that asked has failed".to_owned();
+        asked.join().unwrap_or(Err(failed))
+    }
+
     fn rules(&self) -> Result<RulesetCreated, RulesetError> {
         let all = AccessFs::from_all(KNOWN);
         let rules = Ruleset::default().handle_access(all)?.create()?;
@@ -112,7 +122,7 @@ pub fn folders(file: &Path) -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, io::ErrorKind, thread};
+    use std::{fs, io::ErrorKind};
 
     use super::*;
 

@@ -8,7 +8,7 @@ use std::{
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
-use super::colored;
+use super::{abilities, colored};
 use crate::{
     cli::{Color, Doctor, DoctorFormat},
     failure::Failure,
@@ -20,11 +20,14 @@ use crate::{
 
 pub(super) fn doctor(args: &Doctor, color: Color) -> Result<u8, Failure> {
     let mut checks = examine(&Environment::here());
+    checks.push(abilities::bound_sockets());
     let worst = checks
         .iter()
         .map(|check| check.grade)
         .max()
         .unwrap_or(Grade::Ok);
+    // The daemon's alone: whoever traces is in no bounds.
+    checks.push(abilities::landlock());
     checks.push(verdict(worst));
     if args.quiet {
         checks.retain(|check| check.grade != Grade::Ok);

@@ -1,5 +1,6 @@
 //! One file for each command.
 
+mod abilities;
 mod child;
 mod config;
 mod daemon;

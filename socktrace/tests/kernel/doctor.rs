@@ -179,6 +179,11 @@ fn root_may_trace() {
     ] {
         doctor.expect(check, "ok", &[]);
     }
+    // Of the kernel alone: an older one has less.
+    doctor.expect("port_rule", "ok", &["6.18"]);
+    for check in ["bound_sockets", "landlock"] {
+        assert_ne!(doctor.status(check), "fail");
+    }
     for hook in CATALOG {
         let status = doctor.status(&format!("hook {}", hook.name)).to_owned();
         assert!(

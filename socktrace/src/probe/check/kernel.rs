@@ -132,6 +132,16 @@ pub fn helpers(types: &KernelTypes) -> [Check; 2] {
     [cookie, arguments]
 }
 
+/// Either is counted as it is, so neither is a lack.
+pub fn port_rule(types: &KernelTypes) -> Check {
+    let message = if types.buckets_recover {
+        "as since 6.18: connect() may share a port again when the last that bound it is gone"
+    } else {
+        "as before 6.18: connect() may share a port that was bound only when all its sockets are gone"
+    };
+    Check::ok("port_rule", message)
+}
+
 /// Who else may load programs; nothing that we need.
 pub fn unprivileged(environment: &Environment) -> Check {
     let message = match environment.unprivileged_bpf_disabled {

@@ -58,7 +58,7 @@ pub struct Check {
 }
 
 impl Check {
-    pub(super) fn ok(name: &str, message: impl Into<String>) -> Self {
+    pub(crate) fn ok(name: &str, message: impl Into<String>) -> Self {
         Self {
             name: name.to_owned(),
             grade: Grade::Ok,
@@ -67,7 +67,7 @@ impl Check {
         }
     }
 
-    pub(super) fn warn(name: &str, message: impl Into<String>, remedy: impl Into<Remedy>) -> Self {
+    pub(crate) fn warn(name: &str, message: impl Into<String>, remedy: impl Into<Remedy>) -> Self {
         Self {
             grade: Grade::Warn,
             remedy: Some(remedy.into()),
@@ -130,6 +130,7 @@ pub fn examine(environment: &Environment) -> Vec<Check> {
         tracing::paranoid(environment, probes.and_then(Probes::classic_attached)),
         tracing::cgroup2(environment),
     ]);
+    checks.extend(types.iter().map(kernel::port_rule));
     checks.extend(types.iter().map(|types| stacks::stacks(environment, types)));
     checks.extend(
         outcome
