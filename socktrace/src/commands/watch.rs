@@ -100,7 +100,7 @@ pub(super) fn watch_for(
     let plan = Plan {
         stacks,
         stacks_of: args.pids.clone(),
-        ..Plan::everything(&FOLLOWED, live.ring_size * 1024)
+        ..Plan::watching(&FOLLOWED, live.ring_size * 1024)
     };
     live::watch(plan, &live, Ask::Details, ears, &mut watcher)?;
     Ok(Watched {

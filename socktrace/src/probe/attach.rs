@@ -102,9 +102,10 @@ impl Probes {
             // CPUs that share a life take places in it at once.
             flags &= !FOLD_LIVES;
         }
+        let kinds = plan.kinds(released);
         let config = Config {
             own_tgid: std::process::id(),
-            kinds: plan.kinds,
+            kinds,
             flags,
             wakeup_bytes: plan.ring_bytes / 4,
             connect_syscall: CONNECT_SYSCALL,
@@ -139,7 +140,7 @@ impl Probes {
             if plan.hooks == Hooks::Lean && hook.is_of_calls() {
                 continue;
             }
-            if hook.is_wanted(plan.kinds, plan.protocols) {
+            if hook.is_wanted(kinds, plan.protocols) {
                 probes.attach_hook(hook, plan.mode, &btf)?;
             }
         }

@@ -23,6 +23,9 @@ pub const LIVES: u32 = 32_768;
 pub struct Plan {
     /// Bits of the wanted kinds, see [`catalog::needed`](super::catalog::needed).
     pub kinds: u32,
+    /// Of `kinds`, those that are only wanted where no other hook tells of the end of UDP and raw
+    /// sockets.
+    pub stand_ins: u32,
     /// Only these processes, as our pid namespace numbers them, and their children.
     pub pids: Option<Vec<u32>>,
     /// Only these local ports.
@@ -84,6 +87,25 @@ impl Plan {
         }
     }
 
+    /// The same, but for which process lets go of which descriptor: for who asks snapshots who holds
+    /// what. That the last one is gone shows in what becomes of the socket, and every `close()` of the
+    /// machine is spared a hook.
+    pub fn watching(protocols: &[Protocol], ring_bytes: u32) -> Self {
+        Self {
+            stand_ins: EventKind::Close.bit() | EventKind::Descriptors.bit(),
+            ..Self::everything(protocols, ring_bytes)
+        }
+    }
+
+    /// The kinds that are wanted, where `released` says whether `sock_release` tells of ends.
+    pub(super) fn kinds(&self, released: bool) -> u32 {
+        if released {
+            self.kinds & !self.stand_ins
+        } else {
+            self.kinds
+        }
+    }
+
     /// `FILTER_*` and `ONLY_*` of the object's configuration.
     pub(super) fn flags(&self) -> u32 {
         let mut flags = self.families;
@@ -130,5 +152,18 @@ impl Plan {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closes_stand_in_for_ends_that_no_hook_tells() {
+        let plan = Plan::watching(&[Protocol::Tcp, Protocol::Udp], 1 << 16);
+        let closes = EventKind::Close.bit() | EventKind::Descriptors.bit();
+        assert_eq!(plan.kinds(false) & closes, closes);
+        assert_eq!(plan.kinds(true), plan.kinds(false) & !closes);
     }
 }
