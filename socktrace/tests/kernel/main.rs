@@ -24,6 +24,7 @@ mod pidns;
 mod ports;
 mod programs;
 mod reconcile;
+mod refusals;
 mod ring;
 mod sandbox;
 mod scene;
