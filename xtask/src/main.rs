@@ -19,6 +19,7 @@ mod record;
 mod sources;
 
 mod install;
+mod release;
 
 mod bench;
 mod bpf;
@@ -82,7 +83,11 @@ enum Command {
     /// Install what the other commands need, and list it
     Install,
     /// Make the packages (.deb and .rpm)
-    Dist,
+    Dist {
+        /// Only build the program twice, in two places, and say whether it is the same
+        #[arg(long)]
+        check: bool,
+    },
     /// Install the package for Debian in a container, use it, upgrade and remove it; as root
     PackageTest {
         /// This package; without one it is made, of a debug build
@@ -154,7 +159,8 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Test { install, args } => test::test(install, &args),
         Command::Ci { install } => ci::ci(install),
         Command::Bpf { check, install } => bpf::bpf(check, install),
-        Command::Dist => dist::dist(),
+        Command::Dist { check: true } => release::check(),
+        Command::Dist { check: false } => dist::dist(),
         Command::PackageTest { deb, root, install } => {
             package_test::package_test(deb, root, install)
         }

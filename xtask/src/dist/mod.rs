@@ -14,7 +14,10 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::util::{cargo, find, output, run, target_dir, workspace};
+use crate::{
+    release,
+    util::{cargo, find, output, run, target_dir, workspace},
+};
 
 /// cargo's plugins that make packages.
 pub(crate) const DEB: (&str, &str) = ("cargo-deb", "3.8.0");
@@ -26,11 +29,11 @@ pub(crate) fn dist() -> Result<()> {
             bail!("{maker} is missing: `cargo install --locked {maker}@{version}` installs it");
         }
     }
-    run(cargo("build").args(["--locked", "--release", "--package", "socktrace"]))?;
+    let program = release::build()?;
     let target = target_dir();
     let out = target.join("dist");
     drop(fs::remove_dir_all(&out));
-    let deb = deb(&target.join("release/socktrace"), &target, &out)?;
+    let deb = deb(&program, &target, &out)?;
     run(cargo("generate-rpm")
         .args(["--package", "socktrace", "--target-dir"])
         .arg(&target)
