@@ -14,10 +14,19 @@ use crate::{
     util::{cargo, cargo_home, run, target_dir, workspace},
 };
 
+/// What of socktrace is built: the program.
+const PROGRAM: [&str; 2] = ["--bin", "socktrace"];
+
 /// Builds it in this machine's tree.
 pub(crate) fn build() -> Result<PathBuf> {
+    build_these(&PROGRAM)?;
+    Ok(target_dir().join("release/socktrace"))
+}
+
+/// Builds these (`--bin`, `--example`) in the same way.
+pub(crate) fn build_these(what: &[&str]) -> Result<()> {
     let home = cargo_home().context("no CARGO_HOME, and no home to look for it in")?;
-    build_in(&workspace(), &home, &target_dir())
+    build_in(&workspace(), &home, &target_dir(), what)
 }
 
 /// Builds it twice, the second time from a copy of what is committed, in a folder with another name, with
@@ -34,7 +43,9 @@ pub(crate) fn check() -> Result<()> {
     run(clone.args([&workspace(), &tree]))?;
     let there = cargo_home().context("no CARGO_HOME")?;
     symlink(fs::canonicalize(there)?, &home)?;
-    let there = build_in(&tree, &home, &place.join("target"))?;
+    let target = place.join("target");
+    build_in(&tree, &home, &target, &PROGRAM)?;
+    let there = target.join("release/socktrace");
     let (first, second) = (sum(&here)?, sum(&there)?);
     if first != second {
         bail!(
@@ -48,7 +59,7 @@ pub(crate) fn check() -> Result<()> {
 }
 
 /// Where sources are is in messages of panics, so it is told as if it were the same everywhere.
-fn build_in(tree: &Path, home: &Path, target: &Path) -> Result<PathBuf> {
+fn build_in(tree: &Path, home: &Path, target: &Path, what: &[&str]) -> Result<()> {
     // Flags that somebody has set are kept; 0x1f is between two in this variable.
     let set = env::var("CARGO_ENCODED_RUSTFLAGS");
     let set = set.or_else(|_| env::var("RUSTFLAGS").map(|it| it.replace(' ', "\x1f")));
@@ -61,18 +72,11 @@ fn build_in(tree: &Path, home: &Path, target: &Path) -> Result<PathBuf> {
     }
     run(cargo("build")
         .current_dir(tree)
-        .args([
-            "--locked",
-            "--release",
-            "--package",
-            "socktrace",
-            "--bin",
-            "socktrace",
-        ])
+        .args(["--locked", "--release", "--package", "socktrace"])
+        .args(what)
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
         .env("CARGO_HOME", home)
-        .env("CARGO_TARGET_DIR", target))?;
-    Ok(target.join("release/socktrace"))
+        .env("CARGO_TARGET_DIR", target))
 }
 
 fn sum(file: &Path) -> Result<String> {

@@ -6,7 +6,10 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 use super::measure::Spread;
-use crate::util::{cargo, output, run, target_dir};
+use crate::{
+    release,
+    util::{output, target_dir},
+};
 
 const ROUNDS: usize = 5;
 
@@ -29,9 +32,7 @@ pub(super) struct Row {
 }
 
 pub(super) fn events(connections: usize) -> Result<Vec<Row>> {
-    let mut build = cargo("build");
-    build.args(["--release", "--locked", "--package", "socktrace"]);
-    run(build.args(["--example", "events"]))?;
+    release::build_these(&["--example", "events"])?;
     let program = target_dir().join("release/examples/events");
     let mut rows = Vec::new();
     for (mode, records) in [("steps", "one a step"), ("lives", "one a socket")] {

@@ -6,7 +6,10 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::{load::Full, report};
-use crate::util::{as_root, cargo, is_root, output, run, target_dir};
+use crate::{
+    release,
+    util::{as_root, is_root, output, target_dir},
+};
 
 /// Every so manieth connection has a peer that closed.
 const CLOSE_WAIT: usize = 50;
@@ -40,9 +43,7 @@ pub(super) fn growth(plan: &Plan) -> Result<()> {
     if !is_root() {
         bail!("this needs root: `sudo -E cargo xtask bench growth`");
     }
-    let mut build = cargo("build");
-    build.args(["--release", "--locked", "--package", "socktrace"]);
-    run(build.args(["--example", "growth"]))?;
+    release::build_these(&["--example", "growth"])?;
     let mut points = Vec::new();
     for &count in &plan.real {
         let space = Full::new("bench-growth", count, CLOSE_WAIT)?;

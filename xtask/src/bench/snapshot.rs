@@ -10,7 +10,10 @@ use super::{
     measure::{cpu_ms, median},
     report,
 };
-use crate::util::{as_root, cargo, output, run, workspace};
+use crate::{
+    release,
+    util::{as_root, output, workspace},
+};
 
 /// Every so manieth connection has a peer that closed: one socket in `CLOSE_WAIT`.
 const CLOSE_WAIT: usize = 50;
@@ -25,9 +28,7 @@ struct Part {
 
 /// Fills two namespaces with half of `sockets` each and measures `rounds` times, in turns.
 pub(super) fn snapshot(sockets: usize, rounds: usize) -> Result<()> {
-    let mut build = cargo("build");
-    build.args(["--release", "--locked", "--package", "socktrace"]);
-    run(build.args(["--bin", "socktrace", "--example", "snapshot"]))?;
+    release::build_these(&["--bin", "socktrace", "--example", "snapshot"])?;
     let release = workspace().join("target/release");
     let spaces = [
         Full::new("bench-a", sockets / 2, CLOSE_WAIT)?,

@@ -5,7 +5,10 @@ use std::{path::Path, process::Command};
 use anyhow::{Context as _, Result, ensure};
 
 use super::measure::median;
-use crate::util::{as_root, cargo, output, run, workspace};
+use crate::{
+    release,
+    util::{as_root, output, run, workspace},
+};
 
 /// Calls between the program's beginning and the one that makes a socket.
 const DEPTHS: [usize; 2] = [5, 50];
@@ -18,9 +21,7 @@ type Costs = [f64; CALLS.len()];
 
 /// Runs `calls` of each kind (connections a tenth of that) so often in turns in every mode.
 pub(super) fn stacks(calls: usize, rounds: usize) -> Result<()> {
-    let mut build = cargo("build");
-    build.args(["--release", "--locked", "--package", "socktrace"]);
-    run(build.args(["--example", "stacks"]))?;
+    release::build_these(&["--example", "stacks"])?;
     let release = workspace().join("target/release");
     let program = release.join("bench-calls");
     let mut compiler = Command::new("cc");

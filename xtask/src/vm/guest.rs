@@ -48,7 +48,7 @@ const TESTS: [&str; 18] = [
 
 /// What some of them cannot do without, as `doctor` names it: where that is not there, they fail. Without
 /// the helper rows of accepted connections have no cookie to find them by.
-const NEEDS: [(&str, &str); 5] = [
+const NEEDS: [(&str, &str); 6] = [
     (
         "adopted::with_everybody_followed_the_old_ones_have_owners_too",
         "cookie_helper",
@@ -61,6 +61,10 @@ const NEEDS: [(&str, &str); 5] = [
     ("lives::the_peer_closes_first", "cookie_helper"),
     (
         "pidns::in_a_container_p_takes_the_containers_pid_and_rows_show_it",
+        "cookie_helper",
+    ),
+    (
+        "sockets::what_is_open_is_listed_with_all_its_holders",
         "cookie_helper",
     ),
 ];

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use self::figures::Must;
 use super::report;
-use crate::util::{cargo, is_root, run};
+use crate::{release, util::is_root};
 
 /// What to measure, and for how long.
 #[derive(Args)]
@@ -57,9 +57,7 @@ pub(super) fn daemon(plan: &Plan) -> Result<()> {
     if !is_root() {
         bail!("this needs root: `sudo -E cargo xtask bench daemon`");
     }
-    let mut build = cargo("build");
-    build.args(["--release", "--locked", "--package", "socktrace"]);
-    run(build.args(["--bin", "socktrace"]))?;
+    release::build_these(&["--bin", "socktrace"])?;
     let mut figures = Figures::default();
     let soak = plan.highest.unwrap_or(plan.soak);
     if plan.highest.is_none() {
