@@ -12,6 +12,7 @@ use socktrace::{
     cli::Cli,
     detect, failure,
     field::{COMMON, Field, ON_REQUEST, added},
+    probe::catalog::CATALOG,
     settings::Configuration,
 };
 use socktrace_common::socket::TcpState;
@@ -235,6 +236,14 @@ fn every_room_is_on_the_map() {
             }
         }
     }
+}
+
+#[test]
+fn the_page_of_kernels_has_every_hook() {
+    let kernels = document("docs/kernels.md");
+    let tried: BTreeSet<_> = keys(section(&kernels, "Hooks")).into_iter().collect();
+    let hooks: BTreeSet<_> = CATALOG.iter().map(|hook| hook.name).collect();
+    assert_eq!(tried, hooks, "`cargo xtask vm --all --write` writes it");
 }
 
 #[test]

@@ -15,7 +15,10 @@ Written by `cargo xtask vm --all --write`: Debian's kernels for virtual machines
 `socktrace doctor` and the kernel tests that state facts and need no servers. Processors are emulated there, so \
 tests with narrow times are not among them; all tests run on the machine of whoever develops, as `cargo xtask test`.\n\n\
 Nothing older than 5.10 can be had from Debian; 5.11 to 6.0, 6.2 to 6.11 and what else is between the columns is untested, and \
-held together by asking each kernel what it has (its BTF, its tracepoints) instead of its version.\n";
+held together by asking each kernel what it has (its BTF, its tracepoints) instead of its version.\n\n\
+Nothing is hooked by fentry or fexit. Where there is a typed tracepoint it costs no more. In the place of system calls' tracepoints, \
+functions of the kernel behind them would spare all other calls their few nanoseconds; but those have other names and arguments from \
+kernel to kernel, and many machines refuse to have them hooked (lockdown).\n";
 
 /// Lines of `doctor` that are about the kernel and not about privileges.
 const FEATURES: [(&str, &str); 9] = [
@@ -71,6 +74,11 @@ pub(super) fn page(told: &[(String, Outcome)]) -> Result<String> {
         let counts = told.iter().map(|(_, it)| it.count(verdict).to_string());
         row(&mut page, verdict.word(), counts)?;
     }
+    writeln!(
+        page,
+        "\nA test lacks something that fails where this kernel has not what it is about, as `socktrace doctor` says, too. \
+         What such a kernel has instead is tried by the others."
+    )?;
     for (release, outcome) in told {
         let mut not = outcome
             .tests
