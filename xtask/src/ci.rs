@@ -12,11 +12,12 @@ use crate::{
     test,
     toolchain::Toolchain,
     util::{cargo, find, run},
+    vm,
 };
 
 type Step = (&'static str, fn() -> Result<()>);
 
-const STEPS: [Step; 7] = [
+const STEPS: [Step; 8] = [
     ("fmt", fmt),
     ("clippy", clippy),
     ("clippy-bpf", clippy_bpf),
@@ -24,6 +25,8 @@ const STEPS: [Step; 7] = [
     ("deny", deny),
     ("test", || test::test(false, &[])),
     ("docs", docs),
+    // Last, as it says least of a change.
+    ("kernels", || vm::vm(&vm::Options::edges())),
 ];
 
 pub(crate) fn ci(install: bool) -> Result<()> {

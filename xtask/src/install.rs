@@ -107,14 +107,17 @@ pub(crate) fn everything() -> Result<()> {
         "what is not here yet is installed:\n  \
          kernel side: {} and the LLVM they use, by apt; bpf-linker, by cargo\n  \
          tests: {packages}, by apt; {}, by cargo\n  \
-         checks: {}, by cargo",
+         checks: {}, by cargo\n  \
+         other kernels: {}, by apt",
         COMPILER.join(" "),
         NEXTEST.0,
-        DENY.0
+        DENY.0,
+        FOR_VM.map(|(package, _)| package).join(" ")
     );
     kernel_side()?;
     for_tests()?;
     for_checks()?;
+    for_vm()?;
     eprintln!("all that the tasks need is installed");
     Ok(())
 }

@@ -16,10 +16,11 @@ mod suites;
 use std::{
     fs,
     path::Path,
+    thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 
 use self::{
     guest::Programs,
@@ -45,6 +46,9 @@ pub(crate) struct Options {
     /// The kernel of each release of Debian that can be had
     #[arg(long, conflicts_with = "kernels")]
     all: bool,
+    /// The oldest and the newest of them, at once, and few tests: what `ci` does
+    #[arg(long, conflicts_with_all = ["kernels", "all", "write"])]
+    edges: bool,
     /// Name the suites and the kernels that were fetched
     #[arg(long)]
     list: bool,
@@ -61,6 +65,21 @@ pub(crate) struct Options {
 
 /// For one kernel with all tests, before the machine is taken to hang.
 const LIMIT: Duration = Duration::from_hours(2);
+
+impl Options {
+    /// What `ci` asks for.
+    pub(crate) fn edges() -> Self {
+        Self {
+            kernels: Vec::new(),
+            all: false,
+            edges: true,
+            list: false,
+            write: false,
+            install: false,
+            tests: Vec::new(),
+        }
+    }
+}
 
 pub(crate) fn vm(options: &Options) -> Result<()> {
     if options.install {
@@ -81,20 +100,37 @@ pub(crate) fn vm(options: &Options) -> Result<()> {
     }
     let wanted = if options.all {
         Wanted::all()
+    } else if options.edges {
+        Wanted::edges()
     } else if options.kernels.is_empty() {
-        bail!("which kernel? `--kernel 6.1`, or `--all`; `--list` names them");
+        bail!("which kernel? `--kernel 6.1`, `--edges` or `--all`; `--list` names them");
     } else {
         let is_here = |release: &str| Kernel::is_here(release, &vm);
         let parsed = options.kernels.iter().map(|it| Wanted::parse(it, is_here));
         parsed.collect::<Result<_>>()?
     };
     let programs = Programs::build()?;
-    let tests = programs.tests(&options.tests)?;
+    let tests = match &options.tests[..] {
+        [] if options.edges => guest::FEW.map(str::to_owned).into(),
+        filter => programs.tests(filter)?,
+    };
+    // Each takes one processor.
+    let at_once = if options.edges { 2 } else { 1 };
     let mut told = Vec::new();
-    for wanted in &wanted {
-        let kernel = Kernel::get(wanted, &vm)?;
-        let outcome = try_on(&kernel, &programs, &tests, &vm)?;
-        told.push((kernel.release, outcome));
+    archive::debian(&vm)?;
+    for some in wanted.chunks(at_once) {
+        let kernels = some.iter().map(|wanted| Kernel::get(wanted, &vm));
+        let kernels: Vec<_> = kernels.collect::<Result<_>>()?;
+        let outcomes = thread::scope(|scope| {
+            let (programs, tests, vm) = (&programs, &tests, &vm);
+            let begin = |kernel| scope.spawn(move || try_on(kernel, programs, tests, vm));
+            let running: Vec<_> = kernels.iter().map(begin).collect();
+            let ended = running.into_iter().map(thread::ScopedJoinHandle::join);
+            let ended =
+                ended.map(|it| it.map_err(|_| anyhow!("one that looked after it has failed"))?);
+            ended.collect::<Result<Vec<_>>>()
+        })?;
+        told.extend(kernels.into_iter().map(|it| it.release).zip(outcomes));
         // What becomes of the next one is no reason to lose these.
         if options.write {
             fs::write(workspace().join("docs/kernels.md"), page::page(&told)?)?;
@@ -122,7 +158,7 @@ fn list(vm: &Path) {
 
 /// Boots the kernel and says what came of it.
 fn try_on(kernel: &Kernel, programs: &Programs, tests: &[String], vm: &Path) -> Result<Outcome> {
-    let folder = vm.join("run");
+    let folder = vm.join("run").join(&kernel.release);
     fs::create_dir_all(&folder)?;
     let (debian, initrd) = (archive::debian(vm)?, folder.join("initrd"));
     let ours = programs.pack(kernel, tests, &folder)?;

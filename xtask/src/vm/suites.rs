@@ -65,6 +65,12 @@ impl Wanted {
         Ok(Self::OfSuite(word.to_owned()))
     }
 
+    /// The oldest and the newest.
+    pub(super) fn edges() -> Vec<Self> {
+        let edges = [&SUITES[0], &SUITES[SUITES.len() - 1]];
+        edges.map(|it| Self::OfSuite(it.name.to_owned())).into()
+    }
+
     /// The kernel of each suite.
     pub(super) fn all() -> Vec<Self> {
         let names = SUITES.iter().map(|suite| suite.name.to_owned());
