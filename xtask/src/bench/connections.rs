@@ -63,10 +63,16 @@ pub(super) fn connections(plan: &Plan<'_>) -> Result<()> {
             eprintln!("{} is left out: {missing} is not installed", subject.name());
             continue;
         }
-        rows.push(measure(plan, &space, subject, empty_ns)?);
+        match measure(plan, &space, subject, empty_ns) {
+            Ok(row) => rows.push(row),
+            Err(error) => {
+                eprintln!("{} is left out: {error:#}", subject.name());
+                continue;
+            }
+        }
         print(&rows[rows.len() - 1]);
         // What the next one does is no reason to lose these.
-        report::keep("connections", &rows)?;
+        report::keep_rows("connections", &rows)?;
     }
     Ok(())
 }

@@ -72,6 +72,32 @@ pub(super) fn keep(name: &str, result: &impl Serialize) -> Result<()> {
     Ok(fs::write(folder.join(format!("{name}.json")), text + "\n")?)
 }
 
+/// Rows of subjects take the places of those of the same subjects; others stay, so that some can be measured
+/// again by themselves.
+pub(super) fn keep_rows(name: &str, rows: &impl Serialize) -> Result<()> {
+    let kept = fs::read_to_string(target_dir().join(format!("bench/{name}.json")));
+    let kept = kept.ok().and_then(|text| serde_json::from_str(&text).ok());
+    keep(
+        name,
+        &merged(kept.unwrap_or_default(), serde_json::to_value(rows)?),
+    )
+}
+
+fn merged(kept: Value, rows: Value) -> Vec<Value> {
+    let list = |rows: Value| match rows {
+        Value::Array(rows) => rows,
+        _ => Vec::new(),
+    };
+    let mut all = list(kept);
+    for row in list(rows) {
+        match all.iter_mut().find(|it| it["subject"] == row["subject"]) {
+            Some(before) => *before = row,
+            None => all.push(row),
+        }
+    }
+    all
+}
+
 /// Writes the page.
 pub(super) fn report() -> Result<()> {
     let mut page = String::from(
@@ -208,6 +234,15 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_row_takes_the_place_of_the_one_of_its_subject() {
+        let row = |subject: &str, is: u32| json!({"subject": subject, "is": is});
+        let kept = json!([row("a", 1), row("b", 2)]);
+        let all = merged(kept, json!([row("b", 3), row("c", 4)]));
+        assert_eq!(all, [row("a", 1), row("b", 3), row("c", 4)]);
+        assert_eq!(merged(Value::Null, json!([row("c", 4)])), [row("c", 4)]);
+    }
 
     #[test]
     fn one_object_is_a_row_for_each_figure() {
