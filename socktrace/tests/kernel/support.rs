@@ -39,6 +39,10 @@ impl Netns {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let next = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("socktrace-{}-{next}", std::process::id());
+        // Of a process that had our number and was ended before it could tidy up.
+        if fs::exists(format!("/run/netns/{name}")).unwrap() {
+            run(Command::new("ip").args(["netns", "del", &name]));
+        }
         run(Command::new("ip").args(["netns", "add", &name]));
         let netns = Self { name };
         netns.sh("ip link set lo up");
