@@ -96,7 +96,8 @@ fn as_the_kernel_counts(started: Started) -> Option<Started> {
         let file = fs::read_to_string("/proc/self/timens_offsets");
         file.map_or(0, |text| boottime_offset(&text))
     });
-    started.0.checked_add_signed(-offset).map(Started)
+    let started = started.0.checked_add_signed(offset.saturating_neg());
+    started.map(Started)
 }
 
 /// Ticks by which `CLOCK_BOOTTIME` is ahead here; the file is there since 5.6.
@@ -107,7 +108,9 @@ pub(crate) fn boottime_offset(offsets: &str) -> i64 {
         .flat_map(str::split_ascii_whitespace)
         .map_while(|number| number.parse::<i64>().ok());
     let (seconds, ns) = (numbers.next(), numbers.next());
-    seconds.unwrap_or(0) * USER_HZ.cast_signed() + ns.unwrap_or(0) / NS_A_TICK.cast_signed()
+    let (seconds, ns) = (seconds.unwrap_or(0), ns.unwrap_or(0));
+    let ticks = seconds.saturating_mul(USER_HZ.cast_signed());
+    ticks.saturating_add(ns / NS_A_TICK.cast_signed())
 }
 
 /// The systemd unit in the path of a control group: the innermost, so that of a user's service and
@@ -253,5 +256,7 @@ mod tests {
         assert_eq!(boottime_offset(file), 8_640_002);
         assert_eq!(boottime_offset("boottime -10 0\n"), -1_000);
         assert_eq!(boottime_offset(""), 0);
+        let far = format!("boottime {} {}", i64::MAX, i64::MAX);
+        assert_eq!(boottime_offset(&far), i64::MAX);
     }
 }
