@@ -178,7 +178,8 @@ impl SocketTable {
 
     /// A socket that had no cookie was known by its inode; now somebody has asked for one.
     fn rename(&mut self, info: &SocketInfo) {
-        let Some(before) = inode_id(info).filter(|_| info.id < SYNTHETIC_ID) else {
+        let has_cookie = info.id != 0 && info.id < SYNTHETIC_ID;
+        let Some(before) = inode_id(info).filter(|_| has_cookie) else {
             return;
         };
         if let Some(socket) = self.sockets.rename(before, info.id) {

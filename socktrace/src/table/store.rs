@@ -51,7 +51,8 @@ impl Store {
     /// Puts a socket in, in the place of the one with its identity if there is one.
     pub(super) fn insert(&mut self, socket: Socket) {
         let id = socket.id();
-        match (self.place(id), self.free.last()) {
+        self.last.take();
+        match (self.find(id), self.free.last()) {
             (Some(place), _) => self.put(place, socket),
             (None, Some(&place)) => {
                 self.free.pop();
@@ -88,7 +89,9 @@ impl Store {
 
     /// Takes a socket out; what it held is let go of.
     pub(super) fn remove(&mut self, id: u64) -> Option<Socket> {
-        let place = self.unlist(self.present(id))?;
+        let place = self
+            .unlist(id)
+            .or_else(|| self.present(id).and_then(|id| self.unlist(id)))?;
         self.free.push(place);
         let (page, slot) = split(place);
         Some(std::mem::take(&mut self.pages[page][slot]))
@@ -119,9 +122,9 @@ impl Store {
     }
 
     /// The identity of a socket that had this one once.
-    fn present(&self, id: u64) -> u64 {
+    fn present(&self, id: u64) -> Option<u64> {
         let former = (id & INODE_ID == INODE_ID).then(|| self.former.get(&id));
-        former.flatten().copied().unwrap_or(id)
+        former.flatten().copied()
     }
 
     fn place(&self, asked: u64) -> Option<u32> {
@@ -129,14 +132,19 @@ impl Store {
         if last == asked && asked != 0 {
             return Some(place);
         }
-        let id = self.present(asked);
-        let hash = self.hasher.hash_one(id);
-        let found = self
-            .index
-            .find(hash, |&place| at(&self.pages, place).id() == id);
-        let place = found.copied()?;
+        // Its own first: when the one that had it is gone, another may have its inode.
+        let place = self
+            .find(asked)
+            .or_else(|| self.find(self.present(asked)?))?;
         self.last.set((asked, place));
         Some(place)
+    }
+
+    /// The place of the socket that has this identity now.
+    fn find(&self, id: u64) -> Option<u32> {
+        let hash = self.hasher.hash_one(id);
+        let is_it = |&place: &u32| at(&self.pages, place).id() == id;
+        self.index.find(hash, is_it).copied()
     }
 
     fn enter(&mut self, id: u64, place: u32) {

@@ -602,6 +602,27 @@ fn what_was_told_before_the_first_snapshot_gave_the_cookie_is_of_the_same_socket
 }
 
 #[test]
+fn an_inode_that_is_used_again_names_the_socket_that_has_it_now() {
+    let mut table = SocketTable::default();
+    found(&mut table, 20, &[other(unix(77), &[])]);
+    apply(&mut table, &[destroy(30, 77), socket_of(40, unix(0))]);
+    assert_eq!(table.len(), 1);
+    assert_eq!(table.get(unix(0).id).unwrap().info().id, unix(0).id);
+    apply(&mut table, &[destroy(50, unix(0).id)]);
+    assert!(table.is_empty());
+}
+
+#[test]
+fn what_has_no_identity_takes_none_from_a_socket() {
+    let mut table = SocketTable::default();
+    apply(&mut table, &[socket_of(10, unix(0))]);
+    let nameless = SocketInfo { id: 0, ..unix(0) };
+    apply(&mut table, &[connect(15, nameless, 0)]);
+    assert_eq!(table.iter().count(), 1);
+    assert!(table.get(unix(0).id).is_some());
+}
+
+#[test]
 fn a_socket_that_ended_before_it_got_its_cookie_is_not_taken_in_again() {
     let mut table = SocketTable::default();
     apply(&mut table, &[socket_of(10, unix(0))]);
