@@ -37,6 +37,9 @@ pub const STACKS_OF_PIDS: u32 = 1024;
 pub const FOLD_LIVES: u32 = 2048;
 /// [`Config::flags`]: `bpf_rdonly_cast()` is there (6.2), and the object calls it where it called
 /// [`CAST`].
+///
+/// Every kernel that has it (6.2) also sees to it that a program of a typed tracepoint is not run a
+/// second time while it runs on a CPU (6.1, 05b24ff9b2cf). Classic ones never were.
 pub const HAVE_CAST: u32 = 32_768;
 
 /// [`Config::flags`]: nothing tells of `socket()`, so the life of a client begins with its `connect()`.
@@ -77,8 +80,8 @@ wire! {
         /// Inode number of the pid namespace that we number processes by; 0 for the initial one.
         /// Numbers of processes are all in that namespace, and 0 is one that is not in it.
         pub pid_namespace: u32,
-        /// Keeps the size a multiple of 8.
-        pub pad: u32,
+        /// Places in the map `LIVES`, which are a power of two, less one.
+        pub lives_mask: u32,
     }
 
     /// Where the running kernel keeps what is read, in bytes from the start of the struct that
@@ -202,7 +205,7 @@ wire! {
         /// kernel: for kernels without `bpf_task_pt_regs()`.
         pub task_stack: u32,
         pub stack_regs: u32,
-        /// Keeps the size a multiple of 8.
-        pub pad: u32,
+        /// Another type that pointers are cast to.
+        pub type_tcp_sock: u32,
     }
 }

@@ -11,7 +11,7 @@ use socktrace_common::{
         HAVE_TASK_BTF, KEEP_STACKS, LIVES_FROM_CONNECT, ONLY_IPV4, ONLY_IPV6, Offsets,
         STACKS_OF_PIDS, URING_CQE,
     },
-    counters::{Outcome, SLOTS, outcome_slot, seen_slot},
+    counters::{Books, Outcome, SLOTS, outcome_slot, seen_slot},
     event::{
         AcceptEvent, CallEvent, CloseEvent, ClosedBy, ConnectEvent, DESCRIPTOR_WORDS,
         DescriptorsEvent, DestroyEvent, EventKind, ExecEvent, ForkEvent, Header, LifeEvent,
@@ -226,7 +226,7 @@ fn what_the_hooks_are_told_stays_as_it_is() {
         connect_syscall 16 4,
         protocols 20 4,
         pid_namespace 24 4,
-        pad 28 4,
+        lives_mask 28 4,
     });
     layout!(Offsets, size 368, align 4, {
         sock_family 0 4,
@@ -318,7 +318,7 @@ fn what_the_hooks_are_told_stays_as_it_is() {
         type_list_head 352 4,
         task_stack 356 4,
         stack_regs 360 4,
-        pad 364 4,
+        type_tcp_sock 364 4,
     });
 }
 
@@ -472,8 +472,10 @@ fn every_count_has_a_slot_of_its_own() {
     let mut slots: Vec<_> = EventKind::ALL
         .into_iter()
         .flat_map(|kind| {
-            let outcomes = outcomes.map(|outcome| outcome_slot(kind, outcome));
-            [seen_slot(kind)].into_iter().chain(outcomes)
+            Books::ALL.into_iter().flat_map(move |books| {
+                let outcomes = outcomes.map(|outcome| outcome_slot(books, kind, outcome));
+                [seen_slot(books, kind)].into_iter().chain(outcomes)
+            })
         })
         .collect();
     assert!(slots.iter().all(|slot| *slot < SLOTS), "{slots:?}");

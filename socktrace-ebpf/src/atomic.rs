@@ -1,4 +1,4 @@
-//! The two atomic instructions that counters need. `core` offers them only where there is a
+//! The atomic instructions that counters and lives need. `core` offers them only where there is a
 //! compare-and-swap, which it does not assume for BPF.
 
 use core::arch::asm;
@@ -43,4 +43,28 @@ pub(crate) unsafe fn fetch_add(counter: *mut u64, mut number: u64) -> u64 {
         asm!("{1} = atomic_fetch_add((u64 *)({0} + 0), {1})", in(reg) counter, inout(reg) number);
     }
     number
+}
+
+/// Puts `new` where `old` was, and says whether it was.
+///
+/// # Safety
+///
+/// As for [`add`], where the kernel has such instructions (5.12); others get an object without it.
+#[inline(always)]
+pub(crate) unsafe fn replace(place: *mut u64, old: u64, new: u64) -> bool {
+    let found: u64;
+    // SAFETY: the caller's. The instruction compares with r0, and leaves there what it found.
+    unsafe {
+        asm!(
+            "r0 = {1}",
+            "r0 = cmpxchg_64({0} + 0, r0, {2})",
+            "{3} = r0",
+            in(reg) place,
+            in(reg) old,
+            in(reg) new,
+            lateout(reg) found,
+            out("r0") _,
+        );
+    }
+    found == old
 }

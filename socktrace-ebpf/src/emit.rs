@@ -9,7 +9,8 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use socktrace_common::{
-    counters::{Outcome, SLOTS, outcome_slot, seen_slot},
+    config::HAVE_CAST,
+    counters::{Books, Outcome, outcome_slot, seen_slot},
     event::{EventKind, Header},
 };
 
@@ -22,25 +23,47 @@ use crate::{
 /// Runs `decide` for one possible event of `kind` and counts it: seen before, its outcome after.
 #[inline(always)]
 pub(crate) fn run(kind: EventKind, decide: impl FnOnce() -> Outcome) {
-    count(seen_slot(kind));
-    match decide() {
-        Outcome::Emitted => count(outcome_slot(kind, Outcome::Emitted)),
-        Outcome::Folded => count(outcome_slot(kind, Outcome::Folded)),
-        Outcome::Filtered => count(outcome_slot(kind, Outcome::Filtered)),
-        Outcome::LostRing => count(outcome_slot(kind, Outcome::LostRing)),
-        Outcome::LostMap => count(outcome_slot(kind, Outcome::LostMap)),
-    }
+    counted(Books::Shared, kind, decide);
+}
+
+/// The same in a program that alone counts this kind in books of its own, or whose likes the kernel
+/// runs one at a time on a CPU: all of classic tracepoints (`trace_call_bpf()`, kernel/trace/bpf_trace.c).
+#[inline(always)]
+pub(crate) fn run_alone(kind: EventKind, decide: impl FnOnce() -> Outcome) {
+    counted(Books::Own, kind, decide);
 }
 
 #[inline(always)]
-fn count(slot: usize) {
-    if slot >= SLOTS {
-        return;
+fn counted(books: Books, kind: EventKind, decide: impl FnOnce() -> Outcome) {
+    let counters = COUNTERS.get_ptr_mut(0).map(<*mut _>::cast::<u64>);
+    let count = |slot: usize| {
+        if let Some(counters) = counters {
+            // SAFETY: the map's value is this long, and the slot is aligned for 64 bits.
+            unsafe { increment(books, counters.add(slot)) };
+        }
+    };
+    count(seen_slot(books, kind));
+    match decide() {
+        Outcome::Emitted => count(outcome_slot(books, kind, Outcome::Emitted)),
+        Outcome::Folded => count(outcome_slot(books, kind, Outcome::Folded)),
+        Outcome::Filtered => count(outcome_slot(books, kind, Outcome::Filtered)),
+        Outcome::LostRing => count(outcome_slot(books, kind, Outcome::LostRing)),
+        Outcome::LostMap => count(outcome_slot(books, kind, Outcome::LostMap)),
     }
-    if let Some(counters) = COUNTERS.get_ptr_mut(0) {
-        // SAFETY: the map's value is this long, and the slot is aligned for 64 bits. Atomic,
-        // because a softirq on this CPU can run the same code in between.
-        unsafe { add(counters.cast::<u64>().add(slot), 1) };
+}
+
+/// A softirq on this CPU can run another program, and before 6.1 the same one, in between. An atomic
+/// addition holds up everything that was written before it, so it is made only where it has to be.
+#[inline(always)]
+unsafe fn increment(books: Books, counter: *mut u64) {
+    // SAFETY: the caller's is an aligned counter of this CPU.
+    unsafe {
+        match books {
+            Books::Own if config!(flags) & HAVE_CAST != 0 => {
+                counter.write_volatile(counter.read_volatile().wrapping_add(1));
+            }
+            _ => add(counter, 1),
+        }
     }
 }
 
@@ -53,6 +76,22 @@ fn count(slot: usize) {
 #[inline(always)]
 pub(crate) unsafe fn emit<T: 'static>(
     kind: EventKind,
+    context: &impl EbpfContext,
+    fill: impl FnOnce(*mut T),
+) -> Outcome {
+    // SAFETY: the caller's promises are the same, and the helper has no conditions.
+    unsafe { emit_at(kind, bpf_ktime_get_ns(), context, fill) }
+}
+
+/// The same, where it is known what time it is: to ask costs as much as the rest of a small record.
+///
+/// # Safety
+///
+/// As for [`emit`].
+#[inline(always)]
+pub(crate) unsafe fn emit_at<T: 'static>(
+    kind: EventKind,
+    mono_ns: u64,
     context: &impl EbpfContext,
     fill: impl FnOnce(*mut T),
 ) -> Outcome {
@@ -69,7 +108,7 @@ pub(crate) unsafe fn emit<T: 'static>(
     // SAFETY: the record is ours until it is submitted; the caller vouches for the header.
     unsafe {
         record.cast::<Header>().write(Header {
-            mono_ns: bpf_ktime_get_ns(),
+            mono_ns,
             seq,
             kind: kind as u16,
             cpu: bpf_get_smp_processor_id() as u16,

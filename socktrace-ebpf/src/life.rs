@@ -5,10 +5,14 @@
 //! to hear of each step at once, steps are kept in a map, and one record tells all of them when the
 //! socket ends, or at the first step that finds it grown up. What happens to it afterwards is told
 //! as it happens. User space can look into the map in between.
+//!
+//! A cookie has one place, which it may share. Who comes when the place is taken by one that is young is
+//! told step by step; one that has grown up there is told, and goes. Nobody adds to a life that has grown
+//! up, so nobody is in the middle of that.
 
 use core::ffi::c_void;
 
-use aya_ebpf::{EbpfContext, bindings::BPF_NOEXIST, helpers::bpf_ktime_get_ns};
+use aya_ebpf::{EbpfContext, helpers::bpf_ktime_get_ns};
 use socktrace_common::{
     config::{FOLD_LIVES, LIVES_FROM_CONNECT},
     event::{ClosedBy, EventKind, Header, LifeEvent, STEPS, Step},
@@ -16,24 +20,21 @@ use socktrace_common::{
 };
 
 use crate::{
-    atomic::fetch_add,
-    emit::{Context, emit, run},
-    maps::{LIVES, NEW_LIFE, config},
+    atomic::{fetch_add, replace},
+    emit::{Context, emit_at, run},
+    maps::{LIVES, config},
 };
 
 /// A socket is young for so long: afterwards somebody may be waiting to hear of it.
-const YOUNG_NS: i64 = 1_000_000_000;
+const YOUNG_NS: u64 = 1_000_000_000;
+/// Since when nobody can be adding to a life that was young a moment ago.
+const OLD_NS: u64 = 2 * YOUNG_NS;
 
 /// In [`LifeEvent::count`] of the map: it is being told, so nothing can be added.
 const TOLD: u64 = 1 << 32;
 
-/// Programs that begin a life: their places in [`NEW_LIFE`].
-#[derive(Clone, Copy)]
-pub(crate) enum Born {
-    BySocket = 0,
-    /// By a state change: a child of a listener, or a client of whose `socket()` nobody tells.
-    ByHandshake = 1,
-}
+/// In the place of a cookie: the life is being written.
+const UNFINISHED: u64 = u64::MAX;
 
 /// Are lives folded?
 #[inline(always)]
@@ -90,11 +91,24 @@ pub(crate) fn changed(
     step
 }
 
+/// Where the life of this socket is, if it is anywhere.
+#[inline(always)]
+fn place(id: u64) -> Option<*mut LifeEvent> {
+    LIVES.get_ptr_mut(id as u32 & config!(lives_mask))
+}
+
+/// Whose life it is: a cookie, or 0 for nobody's. It stands where a record has its time.
+#[inline(always)]
+fn whose(life: *mut LifeEvent) -> *mut u64 {
+    // SAFETY: no memory is touched.
+    unsafe { &raw mut (*life).header.mono_ns }
+}
+
 /// A life begins with this step; `describe` writes whose it is. False where it is not kept, and then
 /// each step is told.
 #[inline(always)]
 pub(crate) fn begin(
-    born: Born,
+    context: &impl EbpfContext,
     id: u64,
     describe: impl FnOnce(*mut SocketInfo),
     first: Step,
@@ -102,56 +116,74 @@ pub(crate) fn begin(
     if !folding() || id == 0 || id >= SYNTHETIC_ID {
         return false;
     }
-    let Some(life) = NEW_LIFE.get_ptr_mut(born as u32) else {
+    let Some(life) = place(id) else {
         return false;
     };
-    // SAFETY: the map's value is a life, and this program alone uses it on this CPU. What is left
+    // SAFETY: the map's value is a life, and it is ours alone once the place is taken. What is left
     // over of another life in it lies beyond `count`.
     unsafe {
+        let now = bpf_ktime_get_ns();
+        let other = whose(life).read_volatile();
+        if other != 0 {
+            let age = now.wrapping_sub((&raw const (*life).began_ns).read_volatile());
+            if other == UNFINISHED || (age as i64) < OLD_NS as i64 {
+                return false;
+            }
+            tell(context.as_ptr(), life, now);
+        }
+        if !replace(whose(life), 0, UNFINISHED) {
+            return false;
+        }
         describe(&raw mut (*life).socket);
-        (&raw mut (*life).began_ns).write(bpf_ktime_get_ns());
+        (&raw mut (*life).began_ns).write(now);
         (&raw mut (*life).bytes_acked).write(0);
         (&raw mut (*life).bytes_received).write(0);
         (&raw mut (*life).listener).write(0);
         (&raw mut (*life).count).write(1);
         (&raw mut (*life).steps).cast::<Step>().write(first);
-        let new: &LifeEvent = &*life;
-        LIVES.insert(id, new, u64::from(BPF_NOEXIST)).is_ok()
+        whose(life).write_volatile(id);
     }
+    true
 }
 
 /// Is the life of this socket kept?
 #[inline(always)]
 pub(crate) fn of(id: u64) -> Option<*mut LifeEvent> {
-    if !folding() {
+    if !folding() || id == 0 {
         return None;
     }
-    LIVES.get_ptr_mut(id)
+    let life = place(id)?;
+    // SAFETY: the map's value is a life.
+    (unsafe { whose(life).read_volatile() } == id).then_some(life)
 }
 
-/// Adds a step. False where the life is over with this: it has been told, and the step is to be.
+/// Did this process begin the life? Then it has been announced.
 #[inline(always)]
-pub(crate) fn add(
-    context: &impl EbpfContext,
-    id: u64,
-    life: *mut LifeEvent,
-    mut step: Step,
-) -> bool {
+pub(crate) fn is_begun_by(life: *mut LifeEvent, tgid: u32) -> bool {
+    // SAFETY: the caller's is the map's value, and a life has a first step.
+    unsafe { (*(&raw const (*life).steps).cast::<Step>()).tgid == tgid }
+}
+
+/// Adds a step, and says what time it is. `None` where the life is over with this: it has been told, and
+/// the step is to be.
+#[inline(always)]
+pub(crate) fn add(context: &impl EbpfContext, life: *mut LifeEvent, mut step: Step) -> Option<u64> {
     // SAFETY: the caller's is the map's value, and the index is within it.
     unsafe {
         let steps = (&raw mut (*life).steps).cast::<Step>();
-        let age = bpf_ktime_get_ns().wrapping_sub((*life).began_ns) as i64;
-        if age < YOUNG_NS {
+        let now = bpf_ktime_get_ns();
+        let age = now.wrapping_sub((*life).began_ns) as i64;
+        if age < YOUNG_NS as i64 {
             // Another CPU's clock may be a little behind.
             step.after_ns = if age < 0 { 0 } else { age as u32 };
             let at = fetch_add(&raw mut (*life).count, 1);
             if at < STEPS as u64 {
                 steps.add(at as usize).write(step);
-                return true;
+                return Some(now);
             }
         }
-        tell(context.as_ptr(), id, life);
-        false
+        tell(context.as_ptr(), life, now);
+        None
     }
 }
 
@@ -165,26 +197,19 @@ pub(crate) fn count_bytes(life: *mut LifeEvent, (acked, received): (u64, u64)) {
     }
 }
 
-/// Nobody wants to hear of this socket.
-#[inline(always)]
-pub(crate) fn dropped(id: u64) {
-    if folding() {
-        _ = LIVES.remove(id);
-    }
-}
-
 /// What is to come of this socket is told as it happens, so what was goes first.
 #[inline(always)]
 pub(crate) fn over(context: &impl EbpfContext, id: u64) {
     if let Some(life) = of(id) {
-        tell(context.as_ptr(), id, life);
+        // SAFETY: the helper has no conditions.
+        tell(context.as_ptr(), life, unsafe { bpf_ktime_get_ns() });
     }
 }
 
 /// Tells a life and forgets it, unless another CPU does. A function of its own, as every hook of
 /// sockets has it.
 #[inline(never)]
-pub(crate) fn tell(context: *mut c_void, id: u64, life: *mut LifeEvent) {
+pub(crate) fn tell(context: *mut c_void, life: *mut LifeEvent, now: u64) {
     // SAFETY: the caller's is the map's value.
     let count = unsafe { fetch_add(&raw mut (*life).count, TOLD) };
     if count >= TOLD {
@@ -193,8 +218,9 @@ pub(crate) fn tell(context: *mut c_void, id: u64, life: *mut LifeEvent) {
     run(EventKind::Life, || {
         // SAFETY: all that follows the header is written at once, as it is in the map.
         let outcome = unsafe {
-            emit(
+            emit_at(
                 EventKind::Life,
+                now,
                 &Context(context),
                 |record: *mut LifeEvent| {
                     // A word at a time: a helper would do the same, and look after faults.
@@ -211,8 +237,9 @@ pub(crate) fn tell(context: *mut c_void, id: u64, life: *mut LifeEvent) {
                 },
             )
         };
-        // Gone only if it was told twice, which it was not.
-        _ = LIVES.remove(id);
+        // The last that is done to it: from here on the place is another's.
+        // SAFETY: as above.
+        unsafe { whose(life).write_volatile(0) };
         outcome
     });
 }

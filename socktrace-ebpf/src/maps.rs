@@ -105,14 +105,10 @@ pub(crate) struct Closing {
     pub(crate) ends: u32,
 }
 
-/// Lives of young TCP sockets, by cookie. There is room for more when lives are folded.
+/// Lives of young TCP sockets, each in the one place that its cookie has: cookies are numbers in a row,
+/// so those of young sockets seldom share one. There are more places when lives are folded.
 #[map]
-pub(crate) static LIVES: HashMap<u64, LifeEvent> = HashMap::with_max_entries(1, 0);
-
-/// A life that begins: too big for a program's own stack. One for each program that begins one, as
-/// no program runs twice at once on a CPU.
-#[map]
-pub(crate) static NEW_LIFE: PerCpuArray<LifeEvent> = PerCpuArray::with_max_entries(2, 0);
+pub(crate) static LIVES: Array<LifeEvent> = Array::with_max_entries(1, 0);
 
 /// Stacks of the calls that make sockets, by the numbers that records have for them. There is room for
 /// more when user space asks for stacks.

@@ -11,8 +11,7 @@ use super::{
     subject::{Subject, caller, young},
 };
 use crate::{
-    emit::{emit, run},
-    filter,
+    emit::{emit, run_alone},
     kernel::{
         Cast,
         file::{self, SocketFile},
@@ -26,7 +25,7 @@ use crate::{
 /// The handshake ran in softirq, under whoever was interrupted. Only here the acceptor is known.
 #[tracepoint]
 fn sys_exit_accept(context: TracePointContext) -> u32 {
-    run(EventKind::Accept, || try_accept(&context));
+    run_alone(EventKind::Accept, || try_accept(&context));
     0
 }
 
@@ -39,18 +38,16 @@ fn try_accept(context: &TracePointContext) -> Outcome {
     let Some(file) = file::socket(fd) else {
         return Outcome::Filtered;
     };
-    if let Some((id, life)) = young(&file) {
-        if filter::follow(id).is_err() {
-            return Outcome::LostMap;
-        }
+    // Where some processes only are followed, no life is kept.
+    if let Some(life) = young(&file) {
         announce(context, tgid);
         if let Some(listener) = task::argument(0).and_then(|fd| file::socket(fd as i32)) {
             // SAFETY: the listener is an open file's socket, of the same protocol, and `life` is the
             // map's value.
-            unsafe { (&raw mut (*life).listener).write(sock::cookie(listener.sk)) };
+            unsafe { (&raw mut (*life).listener).write(sock::cookie::<Cast>(listener.sk)) };
         }
         let step = life::step(EventKind::Accept, tgid, fd, 0);
-        if life::add(context, id, life, step) {
+        if life::add(context, life, step).is_some() {
             return Outcome::Folded;
         }
     }

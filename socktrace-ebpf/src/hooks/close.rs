@@ -60,10 +60,10 @@ fn try_close(context: &TracePointContext, file: SocketFile, fd: i32, by: ClosedB
     let Some(tgid) = caller(EventKind::Close) else {
         return Outcome::Filtered;
     };
-    if let Some((id, life)) = young(&file) {
+    if let Some(life) = young(&file) {
         announce(context, tgid);
         let step = life::closed(tgid, fd, by, file.references_left());
-        if life::add(context, id, life, step) {
+        if life::add(context, life, step).is_some() {
             return Outcome::Folded;
         }
     }

@@ -14,7 +14,7 @@ use super::{
     subject::{Subject, caller, young},
 };
 use crate::{
-    emit::{emit, run},
+    emit::{emit, run_alone},
     kernel::{file, task},
     life,
     process::announce,
@@ -28,7 +28,7 @@ const EINPROGRESS: i32 = 115;
 /// no trace, and one after it no errno of its own.
 #[tracepoint]
 fn sys_exit_connect(context: TracePointContext) -> u32 {
-    run(EventKind::Connect, || try_connect(&context));
+    run_alone(EventKind::Connect, || try_connect(&context));
     0
 }
 
@@ -42,11 +42,13 @@ fn try_connect(context: &TracePointContext) -> Outcome {
         return Outcome::Filtered;
     };
     let ret = returned(context) as i32;
-    if let Some((id, life)) = young(&file) {
-        announce(context, tgid);
+    if let Some(life) = young(&file) {
+        if !life::is_begun_by(life, tgid) {
+            announce(context, tgid);
+        }
         if ret == 0 || ret == -EINPROGRESS {
             let step = life::step(EventKind::Connect, tgid, fd, ret);
-            if life::add(context, id, life, step) {
+            if life::add(context, life, step).is_some() {
                 return Outcome::Folded;
             }
         }

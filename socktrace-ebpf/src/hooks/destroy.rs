@@ -13,7 +13,7 @@ use socktrace_common::{
 };
 
 use crate::{
-    emit::{emit, run},
+    emit::{emit, run, run_alone},
     filter,
     kernel::{
         Probed, Typed,
@@ -27,7 +27,7 @@ use crate::{
 #[btf_tracepoint(function = "tcp_destroy_sock")]
 fn tcp_destroy_sock(context: BtfTracePointContext) -> i32 {
     let sk = context.arg::<Sock>(0);
-    run(EventKind::Destroy, || {
+    run_alone(EventKind::Destroy, || {
         // SAFETY: the argument is a typed socket.
         unsafe { try_destroy::<Typed>(&context, sk) }
     });
@@ -37,7 +37,7 @@ fn tcp_destroy_sock(context: BtfTracePointContext) -> i32 {
 /// The same as a classic tracepoint, see `inet_sock_set_state_tp`.
 #[tracepoint]
 fn tcp_destroy_sock_tp(context: TracePointContext) -> u32 {
-    run(EventKind::Destroy, || {
+    run_alone(EventKind::Destroy, || {
         // SAFETY: the verifier checks loads from the context: `skaddr` is at 8.
         unsafe {
             let sk = context.as_ptr().cast::<u8>().add(8).cast::<u64>().read() as Sock;
@@ -51,6 +51,13 @@ fn tcp_destroy_sock_tp(context: TracePointContext) -> u32 {
 unsafe fn try_destroy<M: SockMemory>(context: &impl EbpfContext, sk: Sock) -> Outcome {
     // SAFETY: the caller's socket fits `M`; every field of the record is written.
     unsafe {
+        if let Some(life) = life::of(sock::cookie::<M>(sk)) {
+            let last = life::step(EventKind::Destroy, 0, -1, sock::error::<M>(sk));
+            if let Some(now) = life::add(context, life, last) {
+                life::tell(context.as_ptr(), life, now);
+                return Outcome::Folded;
+            }
+        }
         if !sock::is_tcp::<M>(sk) {
             return Outcome::Filtered;
         }
@@ -58,13 +65,6 @@ unsafe fn try_destroy<M: SockMemory>(context: &impl EbpfContext, sk: Sock) -> Ou
         sock::forget_identity(sk);
         if !filter::forget(id) || !filter::kind(EventKind::Destroy) {
             return Outcome::Filtered;
-        }
-        if let Some(life) = life::of(id) {
-            let last = life::step(EventKind::Destroy, 0, -1, sock::error::<M>(sk));
-            if life::add(context, id, life, last) {
-                life::tell(context.as_ptr(), id, life);
-                return Outcome::Folded;
-            }
         }
         // Whatever its ports: before it had any, its first events may have passed, and user space
         // keeps a socket until it hears of its end.

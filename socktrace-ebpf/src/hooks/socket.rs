@@ -17,10 +17,9 @@ use super::{
     subject::{Subject, caller},
 };
 use crate::{
-    emit::{emit, run},
-    filter,
+    emit::{emit, run_alone},
     kernel::{Cast, file, sock, task},
-    life::{self, Born},
+    life,
     process::announce,
     stack,
 };
@@ -45,7 +44,7 @@ fn sock_create(context: SockContext) -> i32 {
 /// `socket()` at its end, when the descriptor is there.
 #[tracepoint]
 fn sys_exit_socket(context: TracePointContext) -> u32 {
-    run(EventKind::Socket, || {
+    run_alone(EventKind::Socket, || {
         try_socket(&context, returned(&context) as i32)
     });
     0
@@ -66,7 +65,7 @@ fn sys_exit_socketpair(context: TracePointContext) -> u32 {
         }
     }
     for fd in pair {
-        run(EventKind::Socket, || try_socket(&context, fd));
+        run_alone(EventKind::Socket, || try_socket(&context, fd));
     }
     0
 }
@@ -80,16 +79,13 @@ fn try_socket(context: &TracePointContext, fd: i32) -> Outcome {
         return Outcome::Filtered;
     };
     if let Some((id, kind)) = Subject::newborn(&file) {
-        if filter::follow(id).is_err() {
-            return Outcome::LostMap;
-        }
         announce(context, tgid);
         let first = life::step(EventKind::Socket, tgid, fd, i32::from(sock::SOCK_STREAM));
         let describe = |out| {
             // SAFETY: `out` is a life that begins.
             unsafe { sock::newborn(file.sk, id, kind, out) }
         };
-        if life::begin(Born::BySocket, id, describe, first) {
+        if life::begin(context, id, describe, first) {
             return Outcome::Folded;
         }
     }

@@ -13,14 +13,14 @@ use socktrace_common::{
 
 use super::child;
 use crate::{
-    emit::{emit, run},
+    emit::{emit, run_alone},
     filter,
     kernel::{
         Probed, Typed, pid,
-        sock::{self, Endpoint, Kind, Sock, SockMemory},
+        sock::{self, Kind, Sock, SockMemory},
         task,
     },
-    life::{self, Born},
+    life,
     process::announce,
 };
 
@@ -69,7 +69,7 @@ unsafe fn changed<M: SockMemory>(context: &impl EbpfContext, sk: Sock, old: u8, 
     // SAFETY: the caller's socket fits `M`.
     unsafe {
         if old == LISTEN && new == SYN_RECV && child::is_copy::<M>(sk) {
-            run(EventKind::State, || {
+            run_alone(EventKind::State, || {
                 child::comes_later();
                 Outcome::Filtered
             });
@@ -83,7 +83,7 @@ unsafe fn changed<M: SockMemory>(context: &impl EbpfContext, sk: Sock, old: u8, 
             } else {
                 (old, new)
             };
-            run(EventKind::State, || try_state::<M>(context, sk, from, to));
+            run_alone(EventKind::State, || try_state::<M>(context, sk, from, to));
             if !first {
                 return;
             }
@@ -102,14 +102,17 @@ unsafe fn try_state<M: SockMemory>(
     // SAFETY: the caller's socket fits `M`; every field of the record is written.
     unsafe {
         // A shutdown() of a socket in CLOSE and a second listen() announce no change.
-        if !filter::kind(EventKind::State) || old == new || !sock::is_tcp::<M>(sk) {
+        if !filter::kind(EventKind::State) || old == new {
+            return Outcome::Filtered;
+        }
+        if life::folding() && kept::<M>(context, sk, [old, new]) {
+            return Outcome::Folded;
+        }
+        if !sock::is_tcp::<M>(sk) {
             return Outcome::Filtered;
         }
         // Asked for first: whoever looks at this socket later finds its cookie.
         let id = M::identity(sk);
-        if life::folding() && later::<M>(context, sk, id, [old, new]) {
-            return Outcome::Folded;
-        }
         let at = sock::endpoint::<M>(sk, Kind::tcp::<M>(sk));
         let by_caller = old == CLOSE && (new == SYN_SENT || new == LISTEN);
         if filter::by_process() {
@@ -128,8 +131,6 @@ unsafe fn try_state<M: SockMemory>(
             filter::unlisten(sock::netns::<M>(sk), at.lport);
         }
         if !filter::endpoint(&at) {
-            // It may have begun before it had any ports.
-            life::dropped(id);
             return Outcome::Filtered;
         }
         if (by_caller || new == SYN_RECV) && filter::follow(id).is_err() {
@@ -140,8 +141,13 @@ unsafe fn try_state<M: SockMemory>(
             announce(context, pid::running_tgid());
             connect_fd = task::connecting_fd();
         }
-        if life::folding() && folded::<M>(context, sk, id, &at, [old, new], connect_fd) {
-            return Outcome::Folded;
+        let begins = new == SYN_RECV && old == LISTEN || new == SYN_SENT && life::from_connect();
+        if begins {
+            let describe = |out| sock::describe::<M>(sk, id, &at, out);
+            let first = step::<M>(sk, [old, new], connect_fd);
+            if life::begin(context, id, describe, first) {
+                return Outcome::Folded;
+            }
         }
         emit(EventKind::State, context, |record: *mut StateEvent| {
             sock::describe::<M>(sk, id, &at, &raw mut (*record).socket);
@@ -162,28 +168,36 @@ unsafe fn try_state<M: SockMemory>(
     }
 }
 
-/// Adds one of the later changes to the socket's life, which is most of what happens here. The socket has
-/// its ports and has passed the filters, so nothing more of it is read. False if it has no life, or the
-/// change may need more than a step.
+/// Adds the change to the socket's life, which is most of what happens here. The socket has passed the
+/// filters, so no more of it is read than what a step says. False if it has no life, or none any more.
 #[inline(always)]
-unsafe fn later<M: SockMemory>(
-    context: &impl EbpfContext,
-    sk: Sock,
-    id: u64,
-    [old, new]: [u8; 2],
-) -> bool {
-    if old == CLOSE || old == SYN_SENT || old == LISTEN {
-        return false;
-    }
-    let Some(life) = life::of(id) else {
-        return false;
-    };
+unsafe fn kept<M: SockMemory>(context: &impl EbpfContext, sk: Sock, [old, new]: [u8; 2]) -> bool {
     // SAFETY: the caller's socket fits `M`, and the life is the map's value.
     unsafe {
+        let id = sock::cookie::<M>(sk);
+        let Some(life) = life::of(id) else {
+            return false;
+        };
+        let mut connect_fd = -1;
+        if old == CLOSE {
+            if new == LISTEN {
+                life::over(context, id);
+                return false;
+            }
+            let tgid = pid::running_tgid();
+            if !life::is_begun_by(life, tgid) {
+                announce(context, tgid);
+            }
+            connect_fd = task::connecting_fd();
+        } else if old == SYN_SENT {
+            // Now it has a port, and addresses.
+            let at = sock::endpoint::<M>(sk, Kind::tcp::<M>(sk));
+            sock::describe::<M>(sk, id, &at, &raw mut (*life).socket);
+        }
         if new == CLOSE {
             life::count_bytes(life, sock::bytes(sk));
         }
-        life::add(context, id, life, step::<M>(sk, [old, new], -1))
+        life::add(context, life, step::<M>(sk, [old, new], connect_fd)).is_some()
     }
 }
 
@@ -199,41 +213,5 @@ unsafe fn step<M: SockMemory>(sk: Sock, states: [u8; 2], connect_fd: i32) -> Ste
             states,
             sock::flags::<M>(sk),
         )
-    }
-}
-
-/// Adds one of the first changes to the socket's life, or begins one. False if it is to be told.
-#[inline(always)]
-unsafe fn folded<M: SockMemory>(
-    context: &impl EbpfContext,
-    sk: Sock,
-    id: u64,
-    at: &Endpoint,
-    [old, new]: [u8; 2],
-    connect_fd: i32,
-) -> bool {
-    // SAFETY: the caller's socket fits `M`.
-    unsafe {
-        let step = step::<M>(sk, [old, new], connect_fd);
-        let describe = |out| sock::describe::<M>(sk, id, at, out);
-        if new == SYN_RECV && old == LISTEN {
-            return life::begin(Born::ByHandshake, id, describe, step);
-        }
-        let Some(life) = life::of(id) else {
-            let begins = new == SYN_SENT && life::from_connect();
-            return begins && life::begin(Born::ByHandshake, id, describe, step);
-        };
-        if old == SYN_SENT {
-            // Now it has a port, and addresses.
-            describe(&raw mut (*life).socket);
-        }
-        if new == CLOSE {
-            life::count_bytes(life, sock::bytes(sk));
-        }
-        if new == LISTEN {
-            life::over(context, id);
-            return false;
-        }
-        life::add(context, id, life, step)
     }
 }

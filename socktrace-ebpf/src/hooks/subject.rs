@@ -35,13 +35,12 @@ pub(super) fn caller(kind: EventKind) -> Option<u32> {
 
 /// The life of the socket behind this file, if it is kept: then no more of the socket need be read.
 #[inline(always)]
-pub(super) fn young(file: &SocketFile) -> Option<(u64, *mut LifeEvent)> {
+pub(super) fn young(file: &SocketFile) -> Option<*mut LifeEvent> {
     if !life::folding() {
         return None;
     }
     // SAFETY: this is the open file's socket, which was cast.
-    let cookie = unsafe { sock::cookie(file.sk) };
-    Some((cookie, life::of(cookie)?))
+    life::of(unsafe { sock::cookie::<Cast>(file.sk) })
 }
 
 impl Subject {
@@ -55,7 +54,7 @@ impl Subject {
         unsafe {
             let kind = sock::kind::<Cast>(file.sk);
             let wanted = kind.protocol == Protocol::Tcp && filter::protocol(Protocol::Tcp);
-            wanted.then(|| (sock::cookie(file.sk), kind))
+            wanted.then(|| (sock::cookie::<Cast>(file.sk), kind))
         }
     }
 

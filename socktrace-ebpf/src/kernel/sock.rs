@@ -11,7 +11,7 @@ use socktrace_common::{
     },
 };
 
-use super::{Cast, Memory, Probed, Typed, present};
+use super::{Cast, Memory, Probed, Typed, cast::cast, present};
 use crate::maps::{IDENTITIES, NEXT_IDENTITY, config, offset, take_number};
 
 /// Bit of `SOCK_DONE` in `sk_flags` (`enum sock_flags`, include/net/sock.h): `tcp_fin()` sets it
@@ -111,7 +111,7 @@ pub(crate) unsafe fn identity_typed(sk: Sock) -> u64 {
 #[inline(always)]
 pub(crate) unsafe fn identity_kept<M: Memory>(sk: Sock) -> u64 {
     // SAFETY: the caller's pointer fits `M`.
-    let cookie: u64 = unsafe { M::read(sk, offset!(sock_cookie)) };
+    let cookie = unsafe { cookie::<M>(sk) };
     if config!(flags) & HAVE_COOKIE != 0 {
         return cookie;
     }
@@ -136,11 +136,11 @@ pub(crate) unsafe fn identity_kept<M: Memory>(sk: Sock) -> u64 {
     }
 }
 
-/// Cookie of an open file's socket, 0 if it has none.
+/// The cookie that the socket has, 0 if it has none.
 #[inline(always)]
-pub(crate) unsafe fn cookie(sk: Sock) -> u64 {
-    // SAFETY: the caller's pointer was cast.
-    unsafe { Cast::read(sk, offset!(sock_cookie)) }
+pub(crate) unsafe fn cookie<M: Memory>(sk: Sock) -> u64 {
+    // SAFETY: the caller's pointer fits `M`.
+    unsafe { M::read(sk, offset!(sock_cookie)) }
 }
 
 /// Writes what is known of a socket at its birth, before it has addresses.
@@ -177,7 +177,7 @@ pub(crate) unsafe fn identity_any(sk: Sock, protocol: Protocol) -> u64 {
         if protocol == Protocol::Tcp {
             return identity_kept::<Cast>(sk);
         }
-        let cookie: u64 = Cast::read(sk, offset!(sock_cookie));
+        let cookie = cookie::<Cast>(sk);
         if cookie != 0 && protocol != Protocol::Mptcp {
             return cookie;
         }
@@ -238,7 +238,7 @@ pub(crate) unsafe fn endpoint<M: Memory>(sk: Sock, kind: Kind) -> Endpoint {
         if lport == 0 {
             // A port that the kernel chose is given back before the last state change, but
             // inet_sport keeps it. It lies beyond `struct sock`, where typed loads end.
-            lport = u16::from_be(Probed::read(sk, offset!(inet_sport)));
+            lport = u16::from_be(Cast::read(whole(sk), offset!(inet_sport)));
         }
         Endpoint {
             kind,
@@ -367,13 +367,21 @@ pub(crate) unsafe fn flags<M: Memory>(sk: Sock) -> u16 {
 /// `bytes_acked` and `bytes_received`, which lie in `struct tcp_sock`.
 #[inline(always)]
 pub(crate) unsafe fn bytes(sk: Sock) -> (u64, u64) {
-    // SAFETY: `Probed` takes any address.
+    let tcp = whole(sk);
+    // SAFETY: it was cast.
     unsafe {
         (
-            Probed::read(sk, offset!(tcp_bytes_acked)),
-            Probed::read(sk, offset!(tcp_bytes_received)),
+            Cast::read(tcp, offset!(tcp_bytes_acked)),
+            Cast::read(tcp, offset!(tcp_bytes_received)),
         )
     }
+}
+
+/// The socket with all that lies beyond `struct sock`, where typed loads end. What it is cast to begins as
+/// every socket over IP does (`struct inet_sock`); of what is no TCP socket no more is asked for.
+#[inline(always)]
+fn whole(sk: Sock) -> *const u8 {
+    cast(sk, offset!(type_tcp_sock))
 }
 
 /// Marks the two ways in which hooks hold a socket.

@@ -34,9 +34,6 @@ const SHARE: f64 = 0.02;
 /// After a loss one comes this soon.
 const REPAIR_AFTER: Duration = Duration::from_secs(1);
 
-/// Lives whose end was missed take room, but they are rare.
-const SWEEP_EVERY: Duration = Duration::from_mins(1);
-
 /// What can leak, and what descriptors travel in.
 const OF_LEAKS: [Protocol; 7] = [
     Protocol::Tcp,
@@ -64,10 +61,6 @@ pub(super) struct Snapshots {
     due: Option<Instant>,
     /// When the last one was taken in.
     taken_in: Option<Instant>,
-    /// When the one that is under way, or the last, began: `CLOCK_MONOTONIC`, nanoseconds.
-    began_ns: u64,
-    /// When the kernel side's lives were last compared with what is there.
-    swept: Instant,
 }
 
 /// What the thread is asked for.
@@ -196,8 +189,6 @@ impl Snapshots {
             not_before: now,
             due: every.map(|every| now + every),
             taken_in: None,
-            began_ns: 0,
-            swept: now,
         }
     }
 
@@ -249,8 +240,7 @@ impl Snapshots {
     /// Begins one. The ring is empty.
     pub(super) fn begin(&mut self, pipeline: &mut Pipeline) -> io::Result<()> {
         self.due = None;
-        self.began_ns = monotonic_ns();
-        pipeline.take(&Item::SnapshotBegins(self.began_ns))?;
+        pipeline.take(&Item::SnapshotBegins(monotonic_ns()))?;
         self.ask.send(Job::Snapshot).map_err(io::Error::other)
     }
 
@@ -331,11 +321,6 @@ impl Snapshots {
             if pids.is_none() || pipeline.table().contains(left.socket.id) {
                 pipeline.take(&Item::Adopted(&left.adopted()))?;
             }
-        }
-        if plan.lives > 0 && self.swept.elapsed() > SWEEP_EVERY {
-            self.swept = Instant::now();
-            let table = pipeline.table();
-            probes.drop_lives(self.began_ns, |id| table.contains(id));
         }
         let whole = notes.is_empty();
         pipeline.take(&Item::SnapshotEnds { whole })?;

@@ -111,7 +111,7 @@ impl Probes {
             connect_syscall: CONNECT_SYSCALL,
             protocols: plan.protocols,
             pid_namespace: pid_namespace(),
-            pad: 0,
+            lives_mask: plan.lives.max(1) - 1,
         };
         let btf = Btf::from_sys_fs().map_err(EbpfError::from)?;
         let level: u8 = if plan.kernel_log {

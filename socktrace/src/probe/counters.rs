@@ -4,7 +4,7 @@ use std::{fs, os::fd::AsRawFd as _, time::Duration};
 
 use aya::maps::{MapError, PerCpuArray};
 use socktrace_common::{
-    counters::{Outcome, SLOTS, outcome_slot, seen_slot},
+    counters::{Books, Outcome, SLOTS, outcome_slot, seen_slot},
     event::EventKind,
 };
 
@@ -73,14 +73,17 @@ impl Probes {
             recursion: self.recursion + self.recursion_misses(),
             ..Counters::default()
         };
+        let kinds = EventKind::ALL.into_iter();
+        let slots = kinds.flat_map(|kind| Books::ALL.map(|books| (books, kind)));
         for cpu in map.get(&0, 0)?.iter() {
-            for kind in EventKind::ALL {
-                sum.seen += cpu[seen_slot(kind)];
-                sum.emitted += cpu[outcome_slot(kind, Outcome::Emitted)];
-                sum.folded += cpu[outcome_slot(kind, Outcome::Folded)];
-                sum.filtered += cpu[outcome_slot(kind, Outcome::Filtered)];
-                sum.lost_ring += cpu[outcome_slot(kind, Outcome::LostRing)];
-                sum.lost_map += cpu[outcome_slot(kind, Outcome::LostMap)];
+            for (books, kind) in slots.clone() {
+                let ended = |outcome| cpu[outcome_slot(books, kind, outcome)];
+                sum.seen += cpu[seen_slot(books, kind)];
+                sum.emitted += ended(Outcome::Emitted);
+                sum.folded += ended(Outcome::Folded);
+                sum.filtered += ended(Outcome::Filtered);
+                sum.lost_ring += ended(Outcome::LostRing);
+                sum.lost_map += ended(Outcome::LostMap);
             }
         }
         Ok(sum)

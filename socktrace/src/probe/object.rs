@@ -2,7 +2,7 @@
 //!
 //! Before 5.12 the kernel refuses a program with an atomic addition that returns what was there, even
 //! where it is never reached (`resolve_pseudo_ldimm64()`, kernel/bpf/verifier.c), so there it is made one
-//! that just adds. The programs have another way then, by `HAVE_FETCH_ADD`.
+//! that just adds, and so is one that compares. The programs have another way then, by `HAVE_FETCH_ADD`.
 //!
 //! And rustc knows helpers, which have numbers, but no kernel functions, which have BTF identities. The
 //! kernel side calls a number that is no helper's ([`CAST`]); here each such call becomes one of
@@ -29,6 +29,8 @@ const LOAD_64: u8 = 0x18;
 const ATOMIC_64: u8 = 0xdb;
 /// `BPF_ADD | BPF_FETCH`: adds, and returns what was there (5.12).
 const FETCH_ADD: [u8; 4] = [1, 0, 0, 0];
+/// `BPF_CMPXCHG`: writes what is given if r0 was there (5.12).
+const COMPARE: [u8; 4] = [0xf1, 0, 0, 0];
 /// `BPF_JMP | BPF_CALL`; its second register is 0 for a helper, 2 for a kernel function
 /// (`BPF_PSEUDO_KFUNC_CALL`).
 const CALL: u8 = 0x85;
@@ -93,7 +95,7 @@ pub(super) fn object(part: Part, helpers: u32, cast: Option<u32>) -> Cow<'static
 /// What this kernel is given instead of an instruction, if it is another.
 fn instead(instruction: Instruction, helpers: u32, cast: Option<u32>) -> Option<Instruction> {
     let [code, registers, low, high, number @ ..] = instruction;
-    if code == ATOMIC_64 && number == FETCH_ADD {
+    if code == ATOMIC_64 && [FETCH_ADD, COMPARE].contains(&number) {
         let known = helpers & HAVE_FETCH_ADD != 0;
         // `BPF_ADD` is 0.
         return (!known).then_some([code, registers, low, high, 0, 0, 0, 0]);
@@ -160,7 +162,8 @@ mod tests {
     }
 
     fn fetches(instruction: Instruction) -> bool {
-        instruction[0] == ATOMIC_64 && instruction[4..] == FETCH_ADD
+        let returns = instruction[4..] == FETCH_ADD || instruction[4..] == COMPARE;
+        instruction[0] == ATOMIC_64 && returns
     }
 
     fn casts(instruction: Instruction) -> bool {

@@ -149,7 +149,7 @@ impl<'a> Layout<'a> {
 
     /// 6.2, a35b9af4ec2c; and the types that are cast to.
     fn cast(&self) -> Option<u32> {
-        let types = ["file", "socket", "list_head"];
+        let types = ["file", "socket", "list_head", "tcp_sock"];
         let all = types.iter().all(|name| self.structs.contains_key(*name));
         self.types.id_of("bpf_rdonly_cast").filter(|_| all)
     }
@@ -262,7 +262,7 @@ impl<'a> Layout<'a> {
             type_file: self.type_id("file"),
             type_socket: self.type_id("socket"),
             type_list_head: self.type_id("list_head"),
-            pad: 0,
+            type_tcp_sock: self.type_id("tcp_sock"),
         })
     }
 

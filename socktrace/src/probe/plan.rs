@@ -15,7 +15,7 @@ use socktrace_common::{
 
 use super::catalog::needed;
 
-/// How many lives are kept in the kernel: 12 MB. Where more are wanted, their steps are told.
+/// How many lives are kept in the kernel: 9 MB. Where more are wanted, their steps are told.
 pub const LIVES: u32 = 32_768;
 
 /// What to look at: set before anything is attached.
@@ -42,8 +42,8 @@ pub struct Plan {
     pub stacks: u32,
     /// Those of these processes only, if any are named; and those of `pids`.
     pub stacks_of: Vec<u32>,
-    /// Keep the lives of so many young TCP sockets in the kernel, and tell each at once; 0 to tell
-    /// every step as it happens. For who follows everything and waits for no single event.
+    /// Keep the lives of so many young TCP sockets in the kernel, a power of two, and tell each at once;
+    /// 0 to tell every step as it happens. For who follows everything and waits for no single event.
     pub lives: u32,
     /// How much of the kernel is hooked.
     pub hooks: Hooks,
