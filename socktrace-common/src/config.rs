@@ -1,7 +1,27 @@
-//! What user space tells the hooks before they are attached. Both structs are read-only data of
-//! the object, which the verifier folds: a filter that is off costs nothing.
+//! What user space tells the hooks before they are attached. The words of both structs are put into the
+//! object's instructions, each where a mark is, and the verifier folds them: a filter that is off costs nothing.
 
 use crate::wire;
+
+/// A load at an offset of this, with [`STRIDE`] times the number of a word added: of the field of which that
+/// word says where it is, or of what lies less than a stride behind it. No struct of ours is so large.
+pub const LOAD_MARK: u32 = 0x4000;
+/// See [`LOAD_MARK`].
+pub const STRIDE: u32 = 32;
+/// This, with the number of a word added, moved to a register: the word.
+pub const NUMBER_MARK: u32 = 0x736b_0000;
+
+/// Number of the word of [`Offsets`] that lies there, in bytes.
+#[must_use]
+pub const fn offset_number(at: usize) -> u32 {
+    (at / 4) as u32
+}
+
+/// Number of the word of [`Config`] that lies there, in bytes: after all of [`Offsets`].
+#[must_use]
+pub const fn config_number(at: usize) -> u32 {
+    offset_number(size_of::<Offsets>() + at)
+}
 
 /// An offset or number that this kernel does not have.
 pub const ABSENT: u32 = u32::MAX;

@@ -5,7 +5,7 @@ use core::arch::asm;
 
 use socktrace_common::config::HAVE_FETCH_ADD;
 
-use crate::maps::config;
+use crate::constant::config;
 
 /// Adds to a counter, wrapping around.
 ///

@@ -16,8 +16,9 @@ use socktrace_common::{
 
 use crate::{
     atomic::add,
+    constant::config,
     kernel::pid,
-    maps::{COUNTERS, EVENTS, NEXT_RECORD, config, take_number},
+    maps::{COUNTERS, EVENTS, NEXT_RECORD, take_number},
 };
 
 /// Runs `decide` for one possible event of `kind` and counts it: seen before, its outcome after.

@@ -10,8 +10,9 @@ use socktrace_common::{
 
 use crate::{
     atomic::add,
+    constant::config,
     kernel::sock::Endpoint,
-    maps::{LISTENERS, PIDS, PORTS, SOCKETS, config},
+    maps::{LISTENERS, PIDS, PORTS, SOCKETS},
 };
 
 /// Room is gone in a map of the kernel side.

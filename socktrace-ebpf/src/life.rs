@@ -21,8 +21,9 @@ use socktrace_common::{
 
 use crate::{
     atomic::{fetch_add, replace},
+    constant::config,
     emit::{Context, emit_at, run},
-    maps::{LIVES, config},
+    maps::LIVES,
 };
 
 /// A socket is young for so long: afterwards somebody may be waiting to hear of it.

@@ -27,6 +27,7 @@
 )]
 
 mod atomic;
+mod constant;
 mod emit;
 mod filter;
 mod hooks;

@@ -1,19 +1,13 @@
-//! Every map and every constant that user space sets, in one place.
+//! Every map, in one place.
 //!
 //! No map here is an LRU: it would forget the oldest entries first, and those are the leaks.
-
-use core::{mem, ptr};
 
 use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
 use socktrace_common::{
-    config::{Config, Offsets, PORT_WORDS},
-    counters::SLOTS,
-    event::LifeEvent,
-    socket::SocketInfo,
-    stack::Stack,
+    config::PORT_WORDS, counters::SLOTS, event::LifeEvent, socket::SocketInfo, stack::Stack,
 };
 
 use crate::atomic::fetch_add;
@@ -54,6 +48,14 @@ pub(crate) static PIDS: HashMap<u32, u8> = HashMap::with_max_entries(16_384, 0);
 /// Processes that user space has been told of: tgid.
 #[map]
 pub(crate) static PROCESSES: HashMap<u32, u8> = HashMap::with_max_entries(32_768, 0);
+
+/// How many processes have ended, and for each CPU the process of which it was last seen that user space
+/// had been told (upper half), and how many had ended by then. As long as none has ended since, the same number
+/// is the same process.
+#[map]
+pub(crate) static ENDED: Array<u64> = Array::with_max_entries(1, 0);
+#[map]
+pub(crate) static LAST_KNOWN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 /// Sockets of the followed processes: identity. A state change runs in the context of whoever was
 /// interrupted, so its process says nothing about whose socket it is.
@@ -122,58 +124,3 @@ pub(crate) static STACK: PerCpuArray<Stack> = PerCpuArray::with_max_entries(1, 0
 /// Ports that `connect()` does not share, a bit each: what the iterator over TCP sockets finds.
 #[map]
 pub(crate) static BLOCKED: Array<[u64; PORT_WORDS as usize]> = Array::with_max_entries(1, 0);
-
-// SAFETY: both structs are integers only, for which all zeroes is a value.
-#[unsafe(no_mangle)]
-static CONFIG: Config = unsafe { mem::zeroed() };
-// SAFETY: as above.
-#[unsafe(no_mangle)]
-static OFFSETS: Offsets = unsafe { mem::zeroed() };
-
-/// A field of [`Config`], as user space set it before the object was loaded.
-macro_rules! config {
-    ($field:ident) => {
-        $crate::maps::load($crate::maps::config_at(core::mem::offset_of!(
-            socktrace_common::config::Config,
-            $field
-        )))
-    };
-}
-/// A field of [`Offsets`], as user space set it before the object was loaded.
-macro_rules! offset {
-    ($field:ident) => {
-        $crate::maps::load($crate::maps::offset_at(
-            core::mem::offset_of!(socktrace_common::config::Offsets, $field),
-            0,
-        ))
-    };
-    ($field:ident[$index:expr]) => {
-        $crate::maps::load($crate::maps::offset_at(
-            core::mem::offset_of!(socktrace_common::config::Offsets, $field),
-            $index,
-        ))
-    };
-}
-pub(crate) use {config, offset};
-
-#[inline(always)]
-pub(crate) fn config_at(offset: usize) -> *const u32 {
-    (&raw const CONFIG).wrapping_byte_add(offset).cast()
-}
-
-#[inline(always)]
-pub(crate) fn offset_at(offset: usize, index: usize) -> *const u32 {
-    (&raw const OFFSETS)
-        .wrapping_byte_add(offset)
-        .cast::<u32>()
-        .wrapping_add(index)
-}
-
-/// A volatile read keeps the compiler from folding the zeroes above; the verifier folds the real
-/// values later, because the section is frozen.
-#[inline(always)]
-pub(crate) fn load(field: *const u32) -> u32 {
-    // SAFETY: the macros above build the pointer from a field of a live static, all fields being
-    // u32 and aligned.
-    unsafe { ptr::read_volatile(field) }
-}

@@ -18,8 +18,9 @@ use socktrace_common::{
 };
 
 use crate::{
+    constant::config,
     kernel::task,
-    maps::{PIDS, STACK, STACKS, config},
+    maps::{PIDS, STACK, STACKS},
 };
 
 /// Key of the running process's stack, or why there is none; 0 if nobody asked.

@@ -14,7 +14,7 @@ use crate::{
         task::{self, Task},
     },
     maps::{PIDS, PROCESSES},
-    process::known,
+    process::{ended, known},
 };
 
 /// `trace_sched_process_fork(struct task_struct *parent, struct task_struct *child)`
@@ -89,6 +89,7 @@ fn sched_process_exit(context: BtfTracePointContext) -> i32 {
             // Absent for every process that is not followed.
             _ = PIDS.remove(tgid);
         }
+        ended();
         if PROCESSES.remove(tgid).is_err() || !filter::kind(EventKind::Exit) {
             return Outcome::Folded;
         }

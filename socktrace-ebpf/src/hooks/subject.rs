@@ -7,6 +7,7 @@ use socktrace_common::{
 };
 
 use crate::{
+    constant::config,
     filter::{self, MapFull},
     kernel::{
         Cast,
@@ -15,7 +16,6 @@ use crate::{
         sock::{self, Endpoint, Kind},
     },
     life,
-    maps::config,
 };
 
 /// A socket of the running process that may pass the filters.

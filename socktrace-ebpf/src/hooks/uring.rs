@@ -20,13 +20,14 @@ use super::{
     subject::{Subject, caller},
 };
 use crate::{
+    constant::offset,
     emit::run,
     kernel::{
         file,
         uring::{ACCEPT, BIND, CLOSE, CONNECT, Completion, LISTEN, Request, Ring, SOCKET},
     },
     life,
-    maps::{ACCEPTING, Accepting, CLOSING, Closing, offset},
+    maps::{ACCEPTING, Accepting, CLOSING, Closing},
     stack,
 };
 

@@ -11,12 +11,12 @@ use socktrace_common::{
 
 use super::context_pointer;
 use crate::{
+    constant::{Fixed, config, offset},
     kernel::{
         Memory, Probed, Typed, file, pid, present,
         sock::{self, Sock},
         task::{self, Task},
     },
-    maps::{config, offset},
 };
 
 /// `struct bpf_iter__task_file`: the fields after each other, eight bytes each.
@@ -46,7 +46,7 @@ extern "C" fn task_file(context: *mut c_void) -> i32 {
         if !task.is_null() && !file.is_null() && !shares_files(task) {
             let fd = ptr::read_volatile(context.cast::<u64>().add(DESCRIPTOR).cast::<u32>());
             if let Some(record) = describe(task, fd, file) {
-                let seq = Typed::pointer(context_pointer(context, META), 0);
+                let seq = Typed::pointer(context_pointer(context, META), Fixed::<0>);
                 // What does not fit makes the kernel call again for the same file.
                 bpf_seq_write(
                     seq.cast_mut().cast(),

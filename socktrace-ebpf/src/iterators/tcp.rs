@@ -9,8 +9,9 @@ use aya_ebpf::helpers::generated::{
 
 use super::context_pointer;
 use crate::{
+    constant::{Fixed, offset},
     kernel::{Memory as _, Typed},
-    maps::{BLOCKED, offset},
+    maps::BLOCKED,
 };
 
 /// `struct bpf_iter__tcp`: the fields after each other, eight bytes each.
@@ -44,7 +45,7 @@ extern "C" fn tcp_buckets(context: *mut c_void) -> i32 {
         note(Typed::pointer(minisock, offset!(tw_bind_bucket)));
         if Typed::read::<u32>(minisock, offset!(tw_timestamp)) == 0 {
             let cookie: u64 = Typed::read(minisock, offset!(tw_cookie));
-            let seq = Typed::pointer(context_pointer(context, META), 0);
+            let seq = Typed::pointer(context_pointer(context, META), Fixed::<0>);
             // What does not fit makes the kernel call again for the same socket.
             bpf_seq_write(
                 seq.cast_mut().cast(),

@@ -4,7 +4,7 @@
 use socktrace_common::config::{CAST, HAVE_CAST};
 
 use super::{Memory, Probed, Typed};
-use crate::maps::config;
+use crate::constant::{Place, config};
 
 /// Reads of what was [`cast`]: loads, where the kernel has casts (6.2), else as [`Probed`].
 pub(crate) struct Cast;
@@ -20,7 +20,7 @@ fn available() -> bool {
 /// A call of a helper that does not exist; `probe/object.rs` makes it one of `bpf_rdonly_cast()`, which
 /// the verifier replaces by nothing at all.
 #[inline(always)]
-pub(crate) fn cast(address: *const u8, kind: u32) -> *const u8 {
+pub(crate) fn cast(address: *const u8, kind: impl Place) -> *const u8 {
     if !available() {
         return address;
     }
@@ -28,31 +28,19 @@ pub(crate) fn cast(address: *const u8, kind: u32) -> *const u8 {
     unsafe {
         let call: unsafe extern "C" fn(*const u8, u32) -> *const u8 =
             core::mem::transmute(CAST as usize);
-        call(address, kind)
+        call(address, kind.number())
     }
 }
 
 impl Memory for Cast {
     #[inline(always)]
-    unsafe fn read<T: Copy + Default>(base: *const u8, offset: u32) -> T {
+    unsafe fn read<T: Copy + Default>(base: *const u8, at: impl Place) -> T {
         // SAFETY: the caller's `base` was cast to a type that has the field; `Probed` takes any.
         unsafe {
             if available() {
-                Typed::read(base, offset)
+                Typed::read(base, at)
             } else {
-                Probed::read(base, offset)
-            }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn pointer(base: *const u8, offset: u32) -> *const u8 {
-        // SAFETY: as above.
-        unsafe {
-            if available() {
-                Typed::pointer(base, offset)
-            } else {
-                Probed::pointer(base, offset)
+                Probed::read(base, at)
             }
         }
     }

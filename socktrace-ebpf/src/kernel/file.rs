@@ -7,7 +7,7 @@ use super::{
     sock::Sock,
     task::{self, OfTask},
 };
-use crate::maps::offset;
+use crate::constant::{Fixed, offset};
 
 /// `S_IFMT` and `S_IFSOCK`.
 const TYPE_MASK: u16 = 0o170_000;
@@ -61,7 +61,7 @@ pub(crate) fn open_file(fd: i32) -> Option<*const u8> {
         }
         let array = OfTask::read::<usize>(table, offset!(fdt_fd)) as *const u8;
         let place = cast(array.wrapping_add(fd as usize * 8), offset!(type_list_head));
-        let file = Cast::read::<usize>(place, 0) as *const u8;
+        let file = Cast::read::<usize>(place, Fixed::<0>) as *const u8;
         (!file.is_null()).then_some(file)
     }
 }

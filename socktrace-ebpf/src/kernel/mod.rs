@@ -12,15 +12,16 @@ use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use socktrace_common::config::ABSENT;
 
 pub(crate) use self::cast::Cast;
+use crate::constant::{Place, load};
 
 /// A way to read kernel memory at an offset that only the running kernel knows.
 pub(crate) trait Memory {
-    /// Reads a `T` at `base + offset`; zero where the memory is not there.
+    /// Reads a `T` there; zero where the memory is not.
     ///
     /// # Safety
     ///
     /// The memory may be anything; whether `base` is good enough depends on the implementation.
-    unsafe fn read<T: Copy + Default>(base: *const u8, offset: u32) -> T;
+    unsafe fn read<T: Copy + Default>(base: *const u8, at: impl Place) -> T;
 
     /// Reads a pointer.
     ///
@@ -28,9 +29,9 @@ pub(crate) trait Memory {
     ///
     /// As for [`Memory::read`].
     #[inline(always)]
-    unsafe fn pointer(base: *const u8, offset: u32) -> *const u8 {
+    unsafe fn pointer(base: *const u8, at: impl Place) -> *const u8 {
         // SAFETY: the caller's.
-        unsafe { Self::read::<usize>(base, offset) as *const u8 }
+        unsafe { Self::read::<usize>(base, at) as *const u8 }
     }
 }
 
@@ -40,16 +41,10 @@ pub(crate) struct Typed;
 
 impl Memory for Typed {
     #[inline(always)]
-    unsafe fn read<T: Copy + Default>(base: *const u8, offset: u32) -> T {
+    unsafe fn read<T: Copy + Default>(base: *const u8, at: impl Place) -> T {
         // SAFETY: the verifier refuses the program unless `base` is a typed kernel pointer and
         // the field is within its type; the kernel's exception table handles a stale one.
-        unsafe { core::ptr::read_volatile(base.add(offset as usize).cast()) }
-    }
-
-    #[inline(always)]
-    unsafe fn pointer(base: *const u8, offset: u32) -> *const u8 {
-        // SAFETY: as above. Read as a pointer, so that the verifier keeps the type.
-        unsafe { core::ptr::read_volatile(base.add(offset as usize).cast::<*const u8>()) }
+        unsafe { load(base, at) }
     }
 }
 
@@ -58,9 +53,22 @@ pub(crate) struct Probed;
 
 impl Memory for Probed {
     #[inline(always)]
-    unsafe fn read<T: Copy + Default>(base: *const u8, offset: u32) -> T {
+    unsafe fn read<T: Copy + Default>(base: *const u8, at: impl Place) -> T {
+        // SAFETY: the helper checks the address.
+        unsafe { Self::at(base, at.number()) }
+    }
+}
+
+impl Probed {
+    /// Reads a `T` so many bytes further.
+    ///
+    /// # Safety
+    ///
+    /// The memory may be anything.
+    #[inline(always)]
+    unsafe fn at<T: Copy + Default>(base: *const u8, further: u32) -> T {
         let mut value = T::default();
-        let address = base.wrapping_add(offset as usize);
+        let address = base.wrapping_add(further as usize);
         // SAFETY: the helper checks the address itself, and `value` is an integer.
         // Its result is not looked at: on a fault it writes zeroes (5.5), and a branch for each
         // read would be two ways for the verifier to follow through all that comes after.
@@ -77,6 +85,6 @@ impl Memory for Probed {
 
 /// Has this kernel the field?
 #[inline(always)]
-pub(crate) fn present(offset: u32) -> bool {
-    offset != ABSENT
+pub(crate) fn present(at: impl Place) -> bool {
+    at.number() != ABSENT
 }

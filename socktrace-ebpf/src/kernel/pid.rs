@@ -7,7 +7,7 @@ use super::{
     Memory as _, Probed,
     task::{self, OfTask, Task},
 };
-use crate::maps::{config, offset};
+use crate::constant::{Place as _, config, offset};
 
 /// How deep pid namespaces can be nested (`MAX_PID_NS_LEVEL`, `include/linux/pid_namespace.h`).
 const DEEPEST: u32 = 32;
@@ -73,11 +73,12 @@ fn number(pid: u64) -> u32 {
                 break;
             }
             // `struct upid` ends with a pointer to its namespace.
-            let at = offset!(pid_numbers) + level * (offset!(upid_ns) + 8);
-            let namespace = Probed::pointer(pid, at + offset!(upid_ns));
+            let size = offset!(upid_ns).number() + 8;
+            let at = pid.wrapping_add((offset!(pid_numbers).number() + level * size) as usize);
+            let namespace = Probed::pointer(at, offset!(upid_ns));
             if Probed::read::<u32>(namespace, offset!(pid_namespace_inum)) == config!(pid_namespace)
             {
-                return Probed::read(pid, at + offset!(upid_nr));
+                return Probed::read(at, offset!(upid_nr));
             }
             level -= 1;
         }

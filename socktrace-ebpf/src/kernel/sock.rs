@@ -12,7 +12,10 @@ use socktrace_common::{
 };
 
 use super::{Cast, Memory, Probed, Typed, cast::cast, present};
-use crate::maps::{IDENTITIES, NEXT_IDENTITY, config, offset, take_number};
+use crate::{
+    constant::{At, config, offset},
+    maps::{IDENTITIES, NEXT_IDENTITY, take_number},
+};
 
 /// Bit of `SOCK_DONE` in `sk_flags` (`enum sock_flags`, include/net/sock.h): `tcp_fin()` sets it
 /// when the peer's FIN arrives.
@@ -221,9 +224,9 @@ pub(crate) unsafe fn endpoint<M: Memory>(sk: Sock, kind: Kind) -> Endpoint {
     unsafe {
         // A connection has two mapped addresses or none; others may have a local one alone.
         let mapped = kind.family == FAMILY_IPV6
-            && (is_mapped::<M>(sk, offset!(sock_v6_daddr))
+            && (is_mapped::<M, _>(sk, offset!(sock_v6_daddr))
                 || kind.protocol != Protocol::Tcp
-                    && is_mapped::<M>(sk, offset!(sock_v6_rcv_saddr)));
+                    && is_mapped::<M, _>(sk, offset!(sock_v6_rcv_saddr)));
         let family = if mapped { FAMILY_IPV4 } else { kind.family };
         if !kind.protocol.has_ports() {
             // A raw socket keeps its protocol there, others something else.
@@ -258,11 +261,11 @@ pub(crate) unsafe fn remote_port<M: Memory>(sk: Sock) -> u16 {
 
 /// Is the address at this offset of an IPv6 socket an IPv4-mapped one?
 #[inline(always)]
-unsafe fn is_mapped<M: Memory>(sk: Sock, at: u32) -> bool {
+unsafe fn is_mapped<M: Memory, const FIELD: u32>(sk: Sock, at: At<FIELD>) -> bool {
     // SAFETY: the caller's pointer fits `M`.
     unsafe {
-        M::read::<u32>(sk, at + 8) == 0xffff_0000_u32.to_le()
-            && M::read::<u32>(sk, at + 4) == 0
+        M::read::<u32>(sk, At::<FIELD, 8>) == 0xffff_0000_u32.to_le()
+            && M::read::<u32>(sk, At::<FIELD, 4>) == 0
             && M::read::<u32>(sk, at) == 0
     }
 }
@@ -279,8 +282,8 @@ pub(crate) unsafe fn describe<M: Memory>(sk: Sock, id: u64, at: &Endpoint, out: 
             )
         } else if at.family == FAMILY_IPV6 {
             (
-                address::<M>(sk, offset!(sock_v6_rcv_saddr)),
-                address::<M>(sk, offset!(sock_v6_daddr)),
+                address::<M, _>(sk, offset!(sock_v6_rcv_saddr)),
+                address::<M, _>(sk, offset!(sock_v6_daddr)),
             )
         } else {
             ([0; 4], [0; 4])
@@ -299,14 +302,14 @@ pub(crate) unsafe fn describe<M: Memory>(sk: Sock, id: u64, at: &Endpoint, out: 
 }
 
 #[inline(always)]
-unsafe fn address<M: Memory>(sk: Sock, at: u32) -> [u32; 4] {
+unsafe fn address<M: Memory, const FIELD: u32>(sk: Sock, at: At<FIELD>) -> [u32; 4] {
     // SAFETY: the caller's pointer fits `M`.
     unsafe {
         [
             M::read(sk, at),
-            M::read(sk, at + 4),
-            M::read(sk, at + 8),
-            M::read(sk, at + 12),
+            M::read(sk, At::<FIELD, 4>),
+            M::read(sk, At::<FIELD, 8>),
+            M::read(sk, At::<FIELD, 12>),
         ]
     }
 }

@@ -9,7 +9,7 @@ use socktrace_common::{
 };
 
 use super::{Memory, Probed, Typed, present};
-use crate::maps::{config, offset};
+use crate::constant::{Place, config, offset};
 
 /// A pointer to a `struct task_struct` that the verifier knows as such; before 5.11 it may know
 /// nothing of it.
@@ -30,25 +30,13 @@ pub(crate) struct OfTask;
 
 impl Memory for OfTask {
     #[inline(always)]
-    unsafe fn read<T: Copy + Default>(base: *const u8, offset: u32) -> T {
+    unsafe fn read<T: Copy + Default>(base: *const u8, at: impl Place) -> T {
         // SAFETY: the caller's pointer is a typed one, if the verifier knows any.
         unsafe {
             if config!(flags) & HAVE_TASK_BTF == 0 {
-                Probed::read(base, offset)
+                Probed::read(base, at)
             } else {
-                Typed::read(base, offset)
-            }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn pointer(base: *const u8, offset: u32) -> *const u8 {
-        // SAFETY: as above.
-        unsafe {
-            if config!(flags) & HAVE_TASK_BTF == 0 {
-                Probed::pointer(base, offset)
-            } else {
-                Typed::pointer(base, offset)
+                Typed::read(base, at)
             }
         }
     }
@@ -59,13 +47,13 @@ struct OfRegisters;
 
 impl Memory for OfRegisters {
     #[inline(always)]
-    unsafe fn read<T: Copy + Default>(base: *const u8, offset: u32) -> T {
+    unsafe fn read<T: Copy + Default>(base: *const u8, at: impl Place) -> T {
         // SAFETY: the caller's pointer is a typed one where the helper is there.
         unsafe {
             if config!(flags) & HAVE_PT_REGS == 0 {
-                Probed::read(base, offset)
+                Probed::read(base, at)
             } else {
-                Typed::read(base, offset)
+                Typed::read(base, at)
             }
         }
     }
@@ -77,10 +65,12 @@ pub(crate) unsafe fn identity(task: Task) -> (u64, [u64; 2]) {
     // SAFETY: the caller's pointer is a typed task, and so is its group leader.
     unsafe {
         let leader = OfTask::pointer(task, offset!(task_group_leader));
-        let comm = offset!(task_comm);
         (
             OfTask::read(leader, offset!(task_start_boottime)),
-            [OfTask::read(leader, comm), OfTask::read(leader, comm + 8)],
+            [
+                OfTask::read(leader, offset!(task_comm)),
+                OfTask::read(leader, offset!(task_comm + 8)),
+            ],
         )
     }
 }
@@ -117,9 +107,9 @@ pub(crate) unsafe fn open_descriptors(task: Task, after_exec: bool, out: *mut De
         for word in 0..DESCRIPTOR_WORDS as u32 {
             let mut value = 0_u64;
             if word < words {
-                value = Probed::read(open, word * 8);
+                value = Probed::at(open, word * 8);
                 if after_exec {
-                    value &= !Probed::read::<u64>(going, word * 8);
+                    value &= !Probed::at::<u64>(going, word * 8);
                 }
             }
             out.cast::<u64>().add(word as usize).write(value);
@@ -137,18 +127,24 @@ fn registers() -> Option<*const u8> {
         // SAFETY: the current task is one.
         let stack = unsafe { OfTask::read::<usize>(current(), offset!(task_stack)) };
         // They are the first that is put there (task_pt_regs(), arch/x86/include/asm/processor.h).
-        return Some((stack as *const u8).wrapping_add(offset!(stack_regs) as usize));
+        return Some((stack as *const u8).wrapping_add(offset!(stack_regs).number() as usize));
     }
     // SAFETY: the helper takes a typed task (5.15).
     Some(unsafe { bpf_task_pt_regs(current().cast_mut().cast()) } as *const u8)
 }
 
-/// Argument `index` of the running system call. The registers outlive the call, so an exit hook
+/// Argument `index`, of the first three, of the running system call. The registers outlive the call, so an exit hook
 /// needs no enter hook to have seen them.
 #[inline(always)]
 pub(crate) fn argument(index: usize) -> Option<u64> {
     // SAFETY: these are registers.
-    registers().map(|regs| unsafe { OfRegisters::read(regs, offset!(regs_args[index])) })
+    registers().map(|regs| unsafe {
+        match index {
+            0 => OfRegisters::read(regs, offset!(regs_args[0])),
+            1 => OfRegisters::read(regs, offset!(regs_args[1])),
+            _ => OfRegisters::read(regs, offset!(regs_args[2])),
+        }
+    })
 }
 
 /// The fourth argument of the running system call.

@@ -1,7 +1,7 @@
 //! `struct unix_sock`: what a Unix socket is called, and its peer.
 
 use super::{Memory as _, Probed, present, sock::Sock};
-use crate::maps::offset;
+use crate::constant::{Place as _, offset};
 
 /// Bytes of `sun_family`, which come before a name (include/uapi/linux/un.h).
 const FAMILY_BYTES: u32 = 2;
@@ -50,7 +50,7 @@ pub(crate) unsafe fn name(sk: Sock) -> Name {
         }
         let length = Probed::read::<u32>(address, offset!(unix_address_len));
         Name::new(
-            address.wrapping_add(offset!(unix_address_name) as usize),
+            address.wrapping_add(offset!(unix_address_name).number() as usize),
             length,
         )
     }

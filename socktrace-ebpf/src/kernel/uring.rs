@@ -8,7 +8,7 @@ use super::{
     file::{self, SocketFile},
     present,
 };
-use crate::maps::{config, offset};
+use crate::constant::{Fixed, Place, config, offset};
 
 /// `enum io_uring_op` (`include/uapi/linux/io_uring.h`): what is asked for.
 pub(crate) const ACCEPT: u8 = 13;
@@ -103,8 +103,10 @@ impl Request {
 
     /// A field of what its opcode defines.
     #[inline(always)]
-    pub(crate) fn command<T: Copy + Default>(self, field: u32) -> T {
-        self.read(offset!(uring_cmd) + field)
+    pub(crate) fn command<T: Copy + Default>(self, field: impl Place) -> T {
+        let at = offset!(uring_cmd).number() + field.number();
+        // SAFETY: `Probed` takes any address.
+        unsafe { Probed::at(self.0, at) }
     }
 
     #[inline(always)]
@@ -113,7 +115,7 @@ impl Request {
     }
 
     #[inline(always)]
-    fn read<T: Copy + Default>(self, field: u32) -> T {
+    fn read<T: Copy + Default>(self, field: impl Place) -> T {
         // SAFETY: `Probed` takes any address.
         unsafe { Probed::read(self.0, field) }
     }
@@ -141,7 +143,8 @@ impl Ring {
             if slot >= Probed::read::<u32>(self.0, offset!(uring_nodes_count)) {
                 return None;
             }
-            let node = Probed::pointer(Probed::pointer(self.0, nodes), slot.wrapping_mul(8));
+            let nodes = Probed::pointer(self.0, nodes);
+            let node = Probed::at::<usize>(nodes, slot.wrapping_mul(8)) as *const u8;
             let file = Probed::read::<u64>(node, offset!(uring_node_file)) & FILE_POINTER;
             file::socket_of(file as *const u8)
         }
@@ -196,9 +199,9 @@ impl Completion {
             Self {
                 ring,
                 request,
-                user_data: Typed::read(cqe, 0),
-                result: Typed::read(cqe, 8),
-                flags: Typed::read(cqe, 12),
+                user_data: Typed::read(cqe, Fixed::<0>),
+                result: Typed::read(cqe, Fixed::<8>),
+                flags: Typed::read(cqe, Fixed::<12>),
             }
         }
     }

@@ -8,13 +8,12 @@ use aya::{
     programs::{BtfTracePoint, CgroupAttachMode, CgroupSock, Program, ProgramError, TracePoint},
 };
 use socktrace_common::config::{Config, FOLD_LIVES, HAVE_COOKIE, HAVE_FETCH_ADD, HAVE_RELEASE};
-use zerocopy::IntoBytes as _;
 
 use super::{
     catalog::{Attach, CATALOG, Hook, Need},
     environment::pid_namespace,
     hook_error::HookError,
-    object::{Part, object},
+    object::{Fit, Part, object},
     offsets::{self, KernelTypes, OffsetsError},
     plan::{AttachMode, Hooks, Plan},
 };
@@ -113,6 +112,12 @@ impl Probes {
             pid_namespace: pid_namespace(),
             lives_mask: plan.lives.max(1) - 1,
         };
+        let fit = Fit {
+            helpers,
+            cast: types.cast,
+            offsets: types.offsets,
+            config,
+        };
         let btf = Btf::from_sys_fs().map_err(EbpfError::from)?;
         let level: u8 = if plan.kernel_log {
             aya_log_level_debug()
@@ -121,13 +126,11 @@ impl Probes {
         };
         let mut ebpf = EbpfLoader::new()
             .btf(Some(&btf))
-            .override_global("CONFIG", config.as_bytes(), true)
-            .override_global("OFFSETS", types.offsets.as_bytes(), true)
             .override_global(aya_log::LEVEL, &level, false)
             .map_max_entries("EVENTS", plan.ring_bytes)
             .map_max_entries("STACKS", plan.stacks.max(1))
             .map_max_entries("LIVES", plan.lives.max(1))
-            .load(&object(Part::Hooks, helpers, types.cast))?;
+            .load(&object(Part::Hooks, &fit))?;
         plan.fill_maps(&mut ebpf)?;
         let mut probes = Self {
             ebpf,

@@ -8,11 +8,11 @@ use aya::{
     programs::{Iter, ProgramError, links::LinkError},
 };
 use socktrace_common::config::{Config, PORT_WORDS};
-use zerocopy::{FromZeros as _, IntoBytes as _};
+use zerocopy::FromZeros as _;
 
 use super::{
     environment::pid_namespace,
-    object::{Part, object},
+    object::{Fit, Part, object},
     offsets::KernelTypes,
 };
 
@@ -100,24 +100,26 @@ impl Over {
 impl IteratorProgram {
     /// Loads the program with what `types` says of the running kernel.
     pub fn load(types: &KernelTypes, over: Over) -> Result<Self, IteratorError> {
-        let config = Config {
-            flags: types.helpers,
-            pid_namespace: pid_namespace(),
-            ..Config::new_zeroed()
+        let fit = Fit {
+            helpers: types.helpers,
+            cast: types.cast,
+            offsets: types.offsets,
+            config: Config {
+                flags: types.helpers,
+                pid_namespace: pid_namespace(),
+                ..Config::new_zeroed()
+            },
         };
         let btf = Btf::from_sys_fs().map_err(EbpfError::from)?;
         let mut loader = EbpfLoader::new();
-        loader
-            .btf(Some(&btf))
-            .override_global("CONFIG", config.as_bytes(), true)
-            .override_global("OFFSETS", types.offsets.as_bytes(), true);
+        loader.btf(Some(&btf));
         for map in UNUSED {
             // A page: the least for a ring buffer, and little for the others.
             loader.map_max_entries(map, 4096);
         }
         let part = Part::Iterator(over.section());
         let mut loaded = Self {
-            ebpf: loader.load(&object(part, types.helpers, types.cast))?,
+            ebpf: loader.load(&object(part, &fit))?,
             over,
         };
         loaded.program()?.load(over.kind(), &btf)?;

@@ -65,8 +65,9 @@ pub(super) struct Row {
     pub(super) file_more: Spread,
 }
 
-const SUBJECTS: [Subject; 4] = [
+const SUBJECTS: [Subject; 5] = [
     Subject::Nothing,
+    Subject::EmptyExit,
     Subject::Daemon,
     Subject::DaemonLean,
     Subject::Tcplife,

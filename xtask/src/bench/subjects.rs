@@ -31,6 +31,9 @@ pub(crate) enum Subject {
     Tcpstates,
     /// bpftrace prints a line for each change of state
     Bpftrace,
+    /// bpftrace with an empty program at the end of `accept4()`: what any hook of a system call costs all
+    /// others, whoever attaches it
+    EmptyExit,
     /// `ss -tan` once a second
     Ss,
     /// Prometheus' `node_exporter` with its collector tcpstat, scraped once a second
@@ -40,6 +43,9 @@ pub(crate) enum Subject {
 /// One line for each change of state, as people's one-liners do it.
 const ONE_LINER: &str = "tracepoint:sock:inet_sock_set_state \
     { printf(\"%s %d %d -> %d\\n\", comm, args->sport, args->oldstate, args->newstate); }";
+
+/// A program with nothing to do.
+const EMPTY_EXIT: &str = "tracepoint:syscalls:sys_exit_accept4 { $nothing = 1; }";
 
 impl Subject {
     /// As in the table of results.
@@ -53,6 +59,7 @@ impl Subject {
             Self::Tcplife => "tcplife",
             Self::Tcpstates => "tcpstates",
             Self::Bpftrace => "bpftrace one-liner",
+            Self::EmptyExit => "empty, at accept4()'s end",
             Self::Ss => "ss -tan, each second",
             Self::NodeExporter => "node_exporter tcpstat",
         }
@@ -72,7 +79,7 @@ impl Subject {
         let program = match self {
             Self::Tcplife => "tcplife",
             Self::Tcpstates => "tcpstates",
-            Self::Bpftrace => "bpftrace",
+            Self::Bpftrace | Self::EmptyExit => "bpftrace",
             Self::NodeExporter => "prometheus-node-exporter",
             _ => return None,
         };
@@ -102,6 +109,7 @@ impl Subject {
             Self::Tcplife => ("tcplife".into(), words(&[])),
             Self::Tcpstates => ("tcpstates".into(), words(&[])),
             Self::Bpftrace => ("bpftrace".into(), words(&["-e", ONE_LINER])),
+            Self::EmptyExit => ("bpftrace".into(), words(&["-e", EMPTY_EXIT])),
             Self::Ss => return inside(netns, "while ss -tan; do sleep 1; done"),
             Self::NodeExporter => {
                 return inside(

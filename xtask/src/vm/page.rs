@@ -17,8 +17,10 @@ tests with narrow times are not among them; all tests run on the machine of whoe
 Nothing older than 5.10 can be had from Debian; 5.11 to 6.0, 6.2 to 6.11 and what else is between the columns is untested, and \
 held together by asking each kernel what it has (its BTF, its tracepoints) instead of its version.\n\n\
 Nothing is hooked by fentry or fexit. Where there is a typed tracepoint it costs no more. In the place of system calls' tracepoints, \
-functions of the kernel behind them would spare all other calls their few nanoseconds; but those have other names and arguments from \
-kernel to kernel, and many machines refuse to have them hooked (lockdown).\n";
+functions of the kernel behind them would spare all other calls their few nanoseconds; but a program there can be interrupted by another \
+task, and the kernel then leaves out that task's run of it (`__bpf_prog_enter_recur()`, kernel/bpf/trampoline.c): events would be lost on \
+kernels that are preempted, which those of a tracepoint are not. And many machines refuse it (lockdown). Who wants no system call \
+hooked has `--hooks lean`.\n";
 
 /// Lines of `doctor` that are about the kernel and not about privileges.
 const FEATURES: [(&str, &str); 9] = [
