@@ -55,6 +55,11 @@ impl Transition {
         }
     }
 
+    /// Is it the first of a listener's child? That is another socket, which begins as its copy.
+    pub(super) fn begins_child(self) -> bool {
+        self.old == Listen && self.new == SynRecv
+    }
+
     /// Is the connection over, as far as this socket goes?
     pub(super) fn ends_connection(self) -> bool {
         matches!(self.new, Close | TimeWait) && self.old != Listen

@@ -15,6 +15,7 @@ mod opened;
 mod past;
 mod processes;
 mod reconcile;
+mod rules;
 mod socket;
 mod states;
 mod store;
@@ -167,9 +168,9 @@ impl SocketTable {
     fn socket(&mut self, info: &SocketInfo) -> Option<&mut Socket> {
         if !self.sockets.contains(info.id) {
             self.rename(info);
-        }
-        if !self.sockets.contains(info.id) {
-            self.keep(Socket::new(info));
+            if !self.sockets.contains(info.id) {
+                self.keep(Socket::new(info));
+            }
         }
         let socket = self.sockets.get_mut(info.id)?;
         socket.update(info);
@@ -257,31 +258,26 @@ impl SocketTable {
         fd: Option<i32>,
         what: What,
     ) -> Change {
-        let takes_part = what.takes_part();
-        let (view, owner_fd) = match self.sockets.get_mut(info.id) {
-            Some(socket) => {
-                let mut view = socket.view();
-                view.takes_part = takes_part && socket.takes_part();
-                (view, socket.fd())
+        if let Some(socket) = self.sockets.get_mut(info.id) {
+            return socket.change(header, fd, what);
+        }
+        // Without an identity nothing is kept, and only these calls make an owner.
+        let socket = if what.makes_owner() && header.tgid != 0 {
+            View {
+                owner: self.running(header),
+                ownership: Ownership::Exact,
+                takes_part: what.takes_part(),
+                ..view(info)
             }
-            // Without an identity nothing is kept, and only these calls make an owner.
-            None if what.makes_owner() && header.tgid != 0 => (
-                View {
-                    owner: self.running(header),
-                    ownership: Ownership::Exact,
-                    takes_part,
-                    ..view(info)
-                },
-                None,
-            ),
-            None => (view(info), None),
+        } else {
+            view(info)
         };
         Change {
             mono_ns: header.mono_ns,
-            socket: view,
+            socket,
             actor: (header.tgid != 0).then_some(header.tgid),
             tid: (header.tid != 0).then_some(header.tid),
-            fd: fd.filter(|fd| *fd >= 0).or(owner_fd),
+            fd: fd.filter(|fd| *fd >= 0),
             what,
         }
     }

@@ -1,0 +1,224 @@
+//! What becomes of one socket by what happens to it, wherever it is kept, and what there is to tell.
+
+use std::sync::Arc;
+
+use socktrace_common::{
+    event::{AcceptEvent, ConnectEvent, DestroyEvent, Header, SocketEvent, StateEvent},
+    socket::{
+        FAMILY_IPV4, FAMILY_IPV6, Protocol, SocketInfo,
+        TcpState::{self, Close, Established, Listen, SynRecv, SynSent},
+    },
+};
+
+use super::{
+    connect::{self, Told},
+    lifecycle::Transition,
+    opened::Call,
+    socket::Socket,
+};
+use crate::{
+    change::{Change, Outcome, Reason, Role, What},
+    process::Process,
+};
+
+impl Socket {
+    /// `socket()` made it.
+    pub(super) fn created(&mut self, event: &SocketEvent, process: Option<&Arc<Process>>) {
+        self.own_exactly(process, Some(event.fd));
+        self.open_by(&event.header, Call::Socket);
+    }
+
+    /// `connect()` returned; the outcome, if that tells it. `established`: that was known before;
+    /// `disconnected`: the call was to end a connection.
+    pub(super) fn connected(
+        &mut self,
+        event: &ConnectEvent,
+        process: Option<&Arc<Process>>,
+        established: bool,
+        disconnected: bool,
+    ) -> Option<Told> {
+        let header = &event.header;
+        self.own(process, Some(event.fd));
+        self.open_by(header, Call::Connect);
+        let attempt = &mut self.attempt;
+        let told = connect::returned(attempt, header.mono_ns, established, event.ret);
+        if told.is_some() && !disconnected {
+            // It tried, even if it did not get as far as SYN_SENT.
+            self.role = Role::Client;
+        }
+        if let Some(Told { error: Some(_), .. }) = told
+            && let Some(target) = target(event)
+        {
+            self.set_remote(&target);
+        }
+        told
+    }
+
+    /// `accept()` returned it; how long it had waited for that, nanoseconds.
+    pub(super) fn accepted(
+        &mut self,
+        event: &AcceptEvent,
+        process: Option<&Arc<Process>>,
+    ) -> Option<u64> {
+        let header = &event.header;
+        self.own_exactly(process, Some(event.fd));
+        self.open_by(header, Call::Accept);
+        self.role = Role::Server;
+        // With TCP Fast Open it is in the queue before it is established.
+        let queued = self.established().or(self.birth());
+        queued.map(|since| header.mono_ns.saturating_sub(since))
+    }
+
+    /// Its state changes; what that is, and the outcome of an open if it tells.
+    pub(super) fn changed(
+        &mut self,
+        event: &StateEvent,
+        transition: Transition,
+    ) -> (What, Option<Told>) {
+        let now = event.header.mono_ns;
+        let told = self.step(event, transition);
+        let since = self.in_state_since();
+        let outcome = transition.ends_connection().then(|| {
+            let since = self.established().or(since);
+            Outcome {
+                duration_ns: since.map(|since| now.saturating_sub(since)),
+                reason: transition.reason(),
+                bytes: self.bytes().unwrap_or_default(),
+            }
+        });
+        let what = What::State {
+            old: transition.old,
+            new: transition.new,
+            in_old_ns: since.map(|since| now.saturating_sub(since)),
+            outcome,
+            role: self.role,
+        };
+        self.enter(transition.new, now);
+        (what, told)
+    }
+
+    /// What a transition does to it, besides its state; the outcome of an open if it tells.
+    fn step(&mut self, event: &StateEvent, transition: Transition) -> Option<Told> {
+        let now = event.header.mono_ns;
+        let Transition {
+            old, new, error, ..
+        } = transition;
+        let was_established = self.established().is_some();
+        match (old, new) {
+            (Close, SynSent) => {
+                self.role = Role::Client;
+                self.attempt = Some(connect::begin(now, event.connect_fd >= 0));
+                // A second life of the same socket.
+                self.set_established(None);
+                self.set_bytes(None);
+                self.reason = None;
+            }
+            (Close, Listen) => self.role = Role::Listener,
+            (Listen, SynRecv) => self.role = Role::Server,
+            (_, Established) => self.set_established(Some(now)),
+            _ => {}
+        }
+        if matches!(new, Close | TcpState::TimeWait) {
+            self.reason = Some(transition.reason());
+            if transition.ends_connection() {
+                // Without our having seen it begin, whether a SYN counts is known from the state.
+                let established = was_established || old != SynSent;
+                let bytes = transition.bytes(event, self.role, established);
+                self.set_bytes(Some(bytes));
+            }
+        }
+        if old != SynSent {
+            return None;
+        }
+        let bound = event.socket.lport != 0;
+        connect::left_syn_sent(&mut self.attempt, now, new, error, bound)
+    }
+
+    /// It is gone.
+    pub(super) fn destroyed(&self, event: &DestroyEvent) -> What {
+        let tcp = self.protocol() == Protocol::Tcp;
+        // Of one that was there first, nobody knows what it has been through.
+        let known = tcp && self.birth().is_some();
+        let never_connected = self.attempt.is_none() && self.established().is_none();
+        // Others end when they are closed, whatever was before.
+        let unseen = if !tcp || known && never_connected {
+            Reason::Closed
+        } else {
+            Reason::Unknown
+        };
+        What::End {
+            lifetime_ns: self.lifetime_ns(event.header.mono_ns),
+            role: self.role,
+            reason: self.reason.unwrap_or(unseen),
+            bytes: self
+                .bytes()
+                .or_else(|| (known && never_connected).then(Default::default)),
+        }
+    }
+
+    /// A row about it, done by the running process.
+    pub(super) fn change(&mut self, header: &Header, fd: Option<i32>, what: What) -> Change {
+        let takes_part = what.takes_part() && self.takes_part();
+        let mut socket = self.view();
+        socket.takes_part = takes_part;
+        Change {
+            mono_ns: header.mono_ns,
+            socket,
+            actor: (header.tgid != 0).then_some(header.tgid),
+            tid: (header.tid != 0).then_some(header.tid),
+            fd: fd.filter(|fd| *fd >= 0).or(self.fd()),
+            what,
+        }
+    }
+
+    /// The rows of a change of state.
+    pub(super) fn tell_state(
+        &mut self,
+        header: &Header,
+        transition: Transition,
+        (what, told): (What, Option<Told>),
+        changes: &mut Vec<Change>,
+    ) {
+        for what in [Some(what), told.map(What::from)].into_iter().flatten() {
+            let mut change = self.change(header, None, what);
+            if !transition.by_caller() {
+                (change.actor, change.tid) = (None, None);
+            }
+            changes.push(change);
+        }
+    }
+
+    /// The row of its end.
+    pub(super) fn tell_end(&mut self, event: &DestroyEvent, changes: &mut Vec<Change>) {
+        let what = self.destroyed(event);
+        let mut change = self.change(&event.header, None, what);
+        (change.actor, change.tid) = (None, None);
+        changes.push(change);
+    }
+}
+
+impl From<Told> for What {
+    fn from(told: Told) -> Self {
+        Self::Connect {
+            error: told.error,
+            latency_ns: told.latency_ns,
+        }
+    }
+}
+
+/// Where a failed `connect()` wanted to go: `struct sockaddr_in` or `sockaddr_in6`.
+pub(super) fn target(event: &ConnectEvent) -> Option<SocketInfo> {
+    let bytes = &event.target;
+    let mut info = event.socket;
+    info.rport = u16::from_be_bytes([bytes[2], bytes[3]]);
+    info.raddr = [0; 16];
+    match u16::from_ne_bytes([bytes[0], bytes[1]]) {
+        family if family == u16::from(FAMILY_IPV4) => {
+            info.raddr[..4].copy_from_slice(&bytes[4..8]);
+            info.family = FAMILY_IPV4;
+        }
+        family if family == u16::from(FAMILY_IPV6) => info.raddr.copy_from_slice(&bytes[8..24]),
+        _ => return None,
+    }
+    Some(info)
+}
