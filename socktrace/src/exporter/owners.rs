@@ -52,6 +52,8 @@ pub struct Owners {
     by_name: HashMap<String, Owner>,
     /// By number and start: what was asked once is not asked again.
     by_process: HashMap<(u32, Option<u64>), Owner>,
+    /// Who was asked for last: a process comes several times in a row.
+    last: Option<((u32, Option<u64>), Owner)>,
     ask: fn(u32) -> Details,
 }
 
@@ -64,6 +66,7 @@ impl Owners {
             names: Vec::new(),
             by_name: HashMap::new(),
             by_process: HashMap::new(),
+            last: None,
             ask,
         };
         for name in ["other", "unknown"] {
@@ -78,11 +81,20 @@ impl Owners {
             return UNKNOWN;
         };
         let key = (process.pid, process.start_ns);
-        if let Some(owner) = self.by_process.get(&key) {
-            return *owner;
+        if let Some((last, owner)) = self.last
+            && last == key
+        {
+            return owner;
         }
-        let owner = self.named(process);
-        self.by_process.insert(key, owner);
+        let owner = match self.by_process.get(&key) {
+            Some(owner) => *owner,
+            None => {
+                let owner = self.named(process);
+                self.by_process.insert(key, owner);
+                owner
+            }
+        };
+        self.last = Some((key, owner));
         owner
     }
 
@@ -128,6 +140,7 @@ impl Owners {
     /// Processes that are gone are forgotten, and with them owners that are not `alive` any more.
     /// What was counted for them goes: the series end.
     pub fn forget(&mut self, exists: impl Fn(u32) -> bool, alive: impl Fn(Owner) -> bool) {
+        self.last = None;
         self.by_process.retain(|(pid, _), _| exists(*pid));
         // Whoever found no room may find some now.
         self.by_process.retain(|_, owner| *owner != OTHER);

@@ -11,7 +11,7 @@ use crate::change::{By, Change, Role, What};
 impl SocketTable {
     pub(super) fn socket_created(&mut self, event: &SocketEvent, changes: &mut Vec<Change>) {
         let (header, info) = (&event.header, &event.socket);
-        let process = self.running(header);
+        let process = self.running(header).cloned();
         // io_uring may tell of a socket after what it did with it; its birth is not known then.
         let used = self.sockets.get(info.id).is_some_and(Socket::was_seen);
         let socket = if used {
@@ -71,7 +71,7 @@ impl SocketTable {
         // socket of the family Unix has a named peer, and says so by its state since 5.15.
         let disconnected =
             !tcp && event.ret == 0 && info.state != Established as u8 && name.is_none();
-        let process = self.running(header);
+        let process = self.running(header).cloned();
         let told = match self.socket(info) {
             Some(socket) => {
                 let told = socket.connected(event, process.as_ref(), established, disconnected);
@@ -96,7 +96,7 @@ impl SocketTable {
 
     pub(super) fn accepted(&mut self, event: &AcceptEvent, changes: &mut Vec<Change>) {
         let (header, info) = (&event.header, &event.socket);
-        let process = self.running(header);
+        let process = self.running(header).cloned();
         let socket = self.socket(info);
         let queued_ns = socket.and_then(|it| it.accepted(event, process.as_ref()));
         self.holds(header, event.fd, info.id);
@@ -129,7 +129,7 @@ impl SocketTable {
 
     /// The running process is the owner unless there is one.
     fn own(&mut self, header: &Header, info: &SocketInfo, fd: i32) {
-        let process = self.running(header);
+        let process = self.running(header).cloned();
         if let Some(socket) = self.socket(info) {
             socket.own(process.as_ref(), Some(fd));
         }

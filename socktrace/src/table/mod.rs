@@ -159,7 +159,7 @@ impl SocketTable {
     }
 
     /// The running process; `None` for one that our pid namespace has no number for.
-    fn running(&mut self, header: &Header) -> Option<Arc<Process>> {
+    fn running(&mut self, header: &Header) -> Option<&Arc<Process>> {
         (header.tgid != 0).then(|| self.processes.at(header.tgid, header.mono_ns))
     }
 
@@ -264,7 +264,7 @@ impl SocketTable {
         // Without an identity nothing is kept, and only these calls make an owner.
         let socket = if what.makes_owner() && header.tgid != 0 {
             View {
-                owner: self.running(header),
+                owner: self.running(header).cloned(),
                 ownership: Ownership::Exact,
                 takes_part: what.takes_part(),
                 ..view(info)

@@ -16,6 +16,9 @@ pub(super) struct Processes {
     /// Those that have exited not long ago, with the time, the last at the end; and their order.
     gone: HashMap<u32, Exits>,
     exits: VecDeque<(u64, u32)>,
+    /// Who was asked for last, with the number if it was nobody else's lately: a process does several
+    /// things in a row.
+    last: Option<(Option<u32>, Arc<Process>)>,
 }
 
 /// Those that had a number, and when they exited.
@@ -39,11 +42,19 @@ impl Processes {
     }
 
     /// The process that had this number at `now`: it may have exited since.
-    pub(super) fn at(&mut self, pid: u32, now: u64) -> Arc<Process> {
-        match self.exited(pid, now) {
-            Some(process) => Arc::clone(process),
-            None => self.get(pid),
-        }
+    pub(super) fn at(&mut self, pid: u32, now: u64) -> &Arc<Process> {
+        let last = self.last.take().filter(|(last, _)| *last == Some(pid));
+        let last = last.unwrap_or_else(|| {
+            let process = match self.exited(pid, now) {
+                Some(process) => Arc::clone(process),
+                None => self.get(pid),
+            };
+            (
+                Some(pid).filter(|pid| !self.gone.contains_key(pid)),
+                process,
+            )
+        });
+        &self.last.insert(last).1
     }
 
     /// Has the process that had this number at `now` exited?
@@ -135,12 +146,14 @@ impl Processes {
     }
 
     pub(super) fn forget(&mut self, pid: u32) {
+        self.last = None;
         self.changed.remove(&pid);
         self.by_pid.remove(&pid);
     }
 
     /// A process exits, but what it has done may not have been told yet.
     pub(super) fn exit(&mut self, pid: u32, now: u64) {
+        self.last = None;
         self.changed.remove(&pid);
         if let Some(process) = self.by_pid.remove(&pid) {
             self.gone.entry(pid).or_default().push((now, process));
@@ -162,6 +175,7 @@ impl Processes {
     }
 
     fn replace(&mut self, process: Process) -> Arc<Process> {
+        self.last = None;
         let pid = process.pid;
         let process = Arc::new(process);
         self.by_pid.insert(pid, Arc::clone(&process));

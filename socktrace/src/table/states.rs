@@ -19,7 +19,7 @@ impl SocketTable {
         }
         let calls = transition.old == Close;
         let process = if calls {
-            self.running(header)
+            self.running(header).cloned()
         } else {
             None
         };
