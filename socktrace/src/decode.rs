@@ -72,25 +72,20 @@ fn payload<T: FromBytes>(bytes: &[u8]) -> Result<T, DecodeError> {
 }
 
 /// Numbers that later stages take for granted.
-pub(crate) fn check(event: &Event) -> Result<(), DecodeError> {
-    let cause = match event {
-        Event::State(event) => {
-            for state in [event.old, event.new] {
-                TcpState::from_number(state).ok_or(DecodeError::UnknownState(state))?;
-            }
-            return Ok(());
-        }
-        Event::Bind(event) | Event::Listen(event) => return returned(event.ret),
-        Event::Connect(event) => return returned(event.ret),
-        Event::Close(event) => event.by,
-        Event::Descriptors(event) => event.by,
+fn check(event: &Event) -> Result<(), DecodeError> {
+    match event {
+        Event::State(event) => states([event.old, event.new]),
+        Event::Bind(event) | Event::Listen(event) => returned(event.ret),
+        Event::Connect(event) => returned(event.ret),
+        Event::Close(event) => cause(event.by),
+        Event::Descriptors(event) => cause(event.by),
         Event::Name(event) => {
             NameOf::from_number(event.of).ok_or(DecodeError::UnknownName(event.of))?;
-            return if usize::from(event.length) <= event.name.len() {
+            if usize::from(event.length) <= event.name.len() {
                 Ok(())
             } else {
                 Err(DecodeError::LongName(event.length))
-            };
+            }
         }
         Event::Socket(_)
         | Event::Accept(_)
@@ -98,14 +93,27 @@ pub(crate) fn check(event: &Event) -> Result<(), DecodeError> {
         | Event::Process(_)
         | Event::Fork(_)
         | Event::Exec(_)
-        | Event::Exit(_) => return Ok(()),
-    };
-    ClosedBy::from_number(cause)
-        .map(|_| ())
-        .ok_or(DecodeError::UnknownCause(cause))
+        | Event::Exit(_) => Ok(()),
+    }
 }
 
-fn returned(ret: i32) -> Result<(), DecodeError> {
+/// Are there such TCP states?
+pub(crate) fn states(numbers: [u8; 2]) -> Result<(), DecodeError> {
+    for number in numbers {
+        TcpState::from_number(number).ok_or(DecodeError::UnknownState(number))?;
+    }
+    Ok(())
+}
+
+/// Is there such a cause of a close?
+pub(crate) fn cause(number: u32) -> Result<(), DecodeError> {
+    ClosedBy::from_number(number)
+        .map(|_| ())
+        .ok_or(DecodeError::UnknownCause(number))
+}
+
+/// Can a call return this?
+pub(crate) fn returned(ret: i32) -> Result<(), DecodeError> {
     if (-MAX_ERRNO..=0).contains(&ret) {
         Ok(())
     } else {

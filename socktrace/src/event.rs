@@ -68,4 +68,24 @@ impl Event {
             Self::Name(_) => EventKind::Name,
         }
     }
+
+    /// Did the running process do this, so that it is worth knowing?
+    pub fn acts(&self) -> bool {
+        match self {
+            Self::Socket(_)
+            | Self::Bind(_)
+            | Self::Listen(_)
+            | Self::Connect(_)
+            | Self::Accept(_)
+            | Self::Close(_)
+            | Self::Exec(_) => true,
+            Self::State(_)
+            | Self::Destroy(_)
+            | Self::Process(_)
+            | Self::Fork(_)
+            | Self::Exit(_)
+            | Self::Descriptors(_)
+            | Self::Name(_) => false,
+        }
+    }
 }

@@ -230,8 +230,8 @@ impl Pipeline {
         self.sequence.see(header.cpu, header.seq, header.mono_ns);
         self.last_ns = self.last_ns.max(header.mono_ns);
         // The kernel side tells of a process before its first event, unless that found no room.
-        if self.ask != Ask::Nothing && acts(&event) && !self.table.knows(header.tgid) {
-            self.look_up(header.tgid)?;
+        if event.acts() {
+            self.meet(header.tgid)?;
         }
         self.keep(&Item::Record(bytes))?;
         let mut changes = std::mem::take(&mut self.changes);
@@ -253,6 +253,14 @@ impl Pipeline {
             }
             _ => Ok(()),
         }
+    }
+
+    /// A process did something: who is it?
+    fn meet(&mut self, pid: u32) -> io::Result<()> {
+        if self.ask == Ask::Nothing || self.table.knows(pid) {
+            return Ok(());
+        }
+        self.look_up(pid)
     }
 
     /// Asks `/proc` about a process. It may be gone: then nothing more is known of it.
@@ -361,25 +369,5 @@ impl Pipeline {
             Some(recorder) => recorder.write(item),
             None => Ok(()),
         }
-    }
-}
-
-/// Did the running process do this, so that it is worth knowing?
-fn acts(event: &Event) -> bool {
-    match event {
-        Event::Socket(_)
-        | Event::Bind(_)
-        | Event::Listen(_)
-        | Event::Connect(_)
-        | Event::Accept(_)
-        | Event::Close(_)
-        | Event::Exec(_) => true,
-        Event::State(_)
-        | Event::Destroy(_)
-        | Event::Process(_)
-        | Event::Fork(_)
-        | Event::Exit(_)
-        | Event::Descriptors(_)
-        | Event::Name(_) => false,
     }
 }

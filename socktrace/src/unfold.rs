@@ -5,12 +5,12 @@ use socktrace_common::{
         AcceptEvent, CloseEvent, ConnectEvent, DestroyEvent, EventKind, Header, LifeEvent, STEPS,
         SocketEvent, StateEvent, Step,
     },
-    socket::SocketInfo,
+    socket::{Protocol, SocketInfo, TcpState},
 };
 use zerocopy::{FromBytes as _, FromZeros as _};
 
 use crate::{
-    decode::{DecodeError, check},
+    decode::{DecodeError, cause, returned, states},
     event::Event,
 };
 
@@ -36,9 +36,7 @@ impl Life {
         // In the kernel's map the upper half says that it is being told.
         life.count = (life.count & u64::from(u32::MAX)).min(STEPS as u64);
         let life = Self(life);
-        for event in life.events(0) {
-            check(&event?)?;
-        }
+        life.steps().iter().try_for_each(check)?;
         Ok(life)
     }
 
@@ -72,56 +70,90 @@ impl Life {
         }
     }
 
-    /// The events of all steps but the first so many, as the kernel side would have told them.
-    pub fn events(&self, from: usize) -> impl Iterator<Item = Result<Event, DecodeError>> {
-        let steps = self.0.steps[..self.len()].iter();
-        steps.skip(from).map(|step| self.event(step))
+    /// Does it begin with the socket, or with the handshake that a listener answers, and end with its
+    /// end, and that once?
+    pub fn is_whole(&self) -> bool {
+        let SocketInfo {
+            id, family, proto, ..
+        } = self.0.socket;
+        let [first, between @ .., last] = self.steps() else {
+            return false;
+        };
+        let amiss = |step: &Step| begins(step) || kind(step) == DESTROY;
+        id != 0
+            && Protocol::of(family, proto) == Protocol::Tcp
+            && begins(first)
+            && kind(last) == DESTROY
+            && !between.iter().any(amiss)
     }
 
-    fn event(&self, step: &Step) -> Result<Event, DecodeError> {
-        let number = u16::from(step.kind & 15);
-        let kind = EventKind::from_number(number)
-            .filter(|kind| kind.is_step())
-            .ok_or(DecodeError::UnknownKind(number))?;
+    /// The socket, as it was in the end.
+    pub fn info(&self) -> &SocketInfo {
+        &self.0.socket
+    }
+
+    /// The processes that made its calls, each as often as it comes after another.
+    pub fn actors(&self) -> impl Iterator<Item = u32> {
+        let calls = self
+            .steps()
+            .iter()
+            .filter(|step| kind(step) != STATE && kind(step) != DESTROY);
+        let mut last = 0;
+        calls.filter_map(move |step| {
+            let before = std::mem::replace(&mut last, step.tgid);
+            (before != step.tgid).then_some(step.tgid)
+        })
+    }
+
+    fn steps(&self) -> &[Step] {
+        &self.0.steps[..self.len()]
+    }
+
+    /// The events of all steps but the first so many, as the kernel side would have told them.
+    pub fn events(&self, from: usize) -> impl Iterator<Item = Event> {
+        self.steps().iter().skip(from).map(|step| self.event(step))
+    }
+
+    fn event(&self, step: &Step) -> Event {
         let header = Header {
             mono_ns: self.0.began_ns.saturating_add(u64::from(step.after_ns)),
-            kind: number,
+            kind: u16::from(kind(step)),
             tgid: step.tgid,
             tid: 0,
             stack: 0,
             ..self.0.header
         };
         let (socket, fd, value) = (self.0.socket, step.fd, i32::from(step.value));
-        let (old, new) = (step.states & 15, step.states >> 4);
-        Ok(match kind {
-            EventKind::Socket => Event::Socket(SocketEvent {
+        let [old, new] = states_of(step);
+        match kind(step) {
+            SOCKET => Event::Socket(SocketEvent {
                 header,
                 socket,
                 fd,
                 socket_type: value.unsigned_abs(),
             }),
-            EventKind::Connect => Event::Connect(ConnectEvent {
+            CONNECT => Event::Connect(ConnectEvent {
                 header,
                 socket,
                 fd,
                 ret: value,
                 ..ConnectEvent::new_zeroed()
             }),
-            EventKind::Accept => Event::Accept(AcceptEvent {
+            ACCEPT => Event::Accept(AcceptEvent {
                 header,
                 socket,
                 listener: self.0.listener,
                 fd,
                 pad: 0,
             }),
-            EventKind::Close => Event::Close(CloseEvent {
+            CLOSE => Event::Close(CloseEvent {
                 header,
                 socket,
                 fd,
                 by: u32::from(step.states),
                 references_left: i64::from(value),
             }),
-            EventKind::Destroy => Event::Destroy(DestroyEvent {
+            DESTROY => Event::Destroy(DestroyEvent {
                 header,
                 socket,
                 error: value,
@@ -143,15 +175,48 @@ impl Life {
                 connect_fd: fd,
                 pad: 0,
             }),
-        })
+        }
     }
+}
+
+const SOCKET: u8 = EventKind::Socket as u8;
+const CONNECT: u8 = EventKind::Connect as u8;
+const ACCEPT: u8 = EventKind::Accept as u8;
+const STATE: u8 = EventKind::State as u8;
+const CLOSE: u8 = EventKind::Close as u8;
+const DESTROY: u8 = EventKind::Destroy as u8;
+
+fn kind(step: &Step) -> u8 {
+    step.kind & 15
+}
+
+/// The old one and the new one.
+fn states_of(step: &Step) -> [u8; 2] {
+    [step.states & 15, step.states >> 4]
+}
+
+/// Numbers that later stages take for granted.
+fn check(step: &Step) -> Result<(), DecodeError> {
+    match kind(step) {
+        SOCKET | ACCEPT | DESTROY => Ok(()),
+        CONNECT => returned(i32::from(step.value)),
+        STATE => states(states_of(step)),
+        CLOSE => cause(u32::from(step.states)),
+        other => Err(DecodeError::UnknownKind(u16::from(other))),
+    }
+}
+
+/// Is it the first thing that can happen to a socket?
+fn begins(step: &Step) -> bool {
+    let child = [TcpState::Listen as u8, TcpState::SynRecv as u8];
+    kind(step) == SOCKET || kind(step) == STATE && states_of(step) == child
 }
 
 #[cfg(test)]
 mod tests {
     use socktrace_common::{
         event::ClosedBy,
-        socket::{FAMILY_IPV4, PROTO_TCP, TcpState},
+        socket::{FAMILY_IPV4, FAMILY_UNIX, PROTO_TCP},
     };
     use zerocopy::IntoBytes as _;
 
@@ -204,7 +269,7 @@ mod tests {
     }
 
     fn kinds(life: &Life, from: usize) -> Vec<EventKind> {
-        let events = life.events(from).map(|event| event.unwrap().kind());
+        let events = life.events(from).map(|event| event.kind());
         events.collect()
     }
 
@@ -214,7 +279,7 @@ mod tests {
         let mut table = SocketTable::default();
         let mut changes = Vec::new();
         for event in life.events(0) {
-            table.apply(&event.unwrap(), &mut changes);
+            table.apply(&event, &mut changes);
         }
         let told: Vec<_> = changes.iter().map(|change| change.what.kind()).collect();
         assert_eq!(
@@ -245,6 +310,44 @@ mod tests {
     }
 
     #[test]
+    fn a_life_is_whole_from_one_beginning_to_one_end() {
+        let is_whole = |change: fn(&mut LifeEvent)| {
+            let mut life = client();
+            change(&mut life);
+            Life::new(life).unwrap().is_whole()
+        };
+        assert!(is_whole(|_| {}));
+        // It is told when it has become old.
+        assert!(!is_whole(|life| life.count -= 1));
+        // io_uring tells of the socket after what it did with it.
+        assert!(!is_whole(|life| life.steps.swap(0, 1)));
+        assert!(!is_whole(|life| life.steps[3] = life.steps[0]));
+        assert!(!is_whole(|life| life.steps[3] = life.steps[8]));
+        assert!(!is_whole(|life| life.socket.id = 0));
+        assert!(!is_whole(|life| life.socket.family = FAMILY_UNIX));
+        assert!(!is_whole(|life| life.count = 0));
+        let child = step(
+            10,
+            EventKind::State,
+            0,
+            [TcpState::Listen, TcpState::SynRecv],
+        );
+        let mut life = client();
+        life.steps[0] = child;
+        assert!(Life::new(life).unwrap().is_whole());
+    }
+
+    #[test]
+    fn those_that_made_calls_are_named_once_in_a_row() {
+        let mut life = client();
+        for (step, tgid) in life.steps.iter_mut().zip([7, 9, 9, 7, 8, 9, 9, 9, 9]) {
+            step.tgid = tgid;
+        }
+        let life = Life::new(life).unwrap();
+        assert_eq!(life.actors().collect::<Vec<_>>(), [7, 8]);
+    }
+
+    #[test]
     fn one_that_is_being_told_has_as_many_steps_as_there_is_room() {
         let mut told = client();
         told.count = (1 << 32) + 12;
@@ -266,7 +369,7 @@ mod tests {
         for (life, expected) in [(young, [1, 2]), (client(), [40_000, 80])] {
             let mut life = Life::new(life).unwrap();
             life.place(&found);
-            let Event::Socket(event) = life.events(0).next().unwrap().unwrap() else {
+            let Event::Socket(event) = life.events(0).next().unwrap() else {
                 panic!("it begins with another event");
             };
             assert_eq!([event.socket.lport, event.socket.rport], expected);

@@ -4,8 +4,8 @@ use std::io;
 
 use socktrace_common::{event::LifeEvent, socket::SocketInfo};
 
-use super::{Pipeline, acts};
-use crate::{process::Ask, source::Item, unfold::Life};
+use super::Pipeline;
+use crate::{source::Item, unfold::Life};
 
 impl Pipeline {
     /// Takes in what the kernel side has kept so far of a socket that the table does not know. The rest
@@ -37,15 +37,24 @@ impl Pipeline {
     /// Takes in all steps of a life but the first so many.
     fn lived(&mut self, life: &Life, known: usize) -> io::Result<()> {
         self.table.keeps_exited = true;
-        for event in life.events(known).flatten() {
-            let header = event.header();
-            if self.ask != Ask::Nothing && acts(&event) && !self.table.knows(header.tgid) {
-                self.look_up(header.tgid)?;
+        let mut changes = std::mem::take(&mut self.changes);
+        if known == 0 && life.is_whole() {
+            for pid in life.actors() {
+                self.meet(pid)?;
             }
-            let mut changes = std::mem::take(&mut self.changes);
+            if self.table.apply_whole(life, &mut changes) {
+                return self.show_all(changes);
+            }
+        }
+        for event in life.events(known) {
+            if event.acts() {
+                self.meet(event.header().tgid)?;
+            }
             self.table.apply_late(&event, &mut changes);
             self.show_all(changes)?;
+            changes = std::mem::take(&mut self.changes);
         }
+        self.changes = changes;
         Ok(())
     }
 }

@@ -23,6 +23,7 @@ mod store;
 mod tests;
 mod time_waits;
 mod view;
+mod whole;
 
 use std::sync::Arc;
 

@@ -25,6 +25,11 @@ impl Named {
         }
         self.0.insert(id, name);
     }
+
+    /// Is there one for this socket?
+    pub(super) fn waits(&self, id: u64) -> bool {
+        self.0.contains_key(&id)
+    }
 }
 
 impl SocketTable {

@@ -102,14 +102,19 @@ impl SocketTable {
 
     /// A socket is gone, and what was known of it goes too.
     pub(super) fn drop_socket(&mut self, id: u64) {
-        if let Some(pass) = &mut self.pass {
-            pass.ended.insert(id);
-        }
+        self.is_over(id);
         self.accepts.remove(&id);
         if let Some(socket) = self.sockets.remove(id) {
             for holder in socket.holders {
                 self.holders.release(holder.pid, holder.fd);
             }
+        }
+    }
+
+    /// A socket has ended, whatever the lists of a snapshot say that is being taken.
+    pub(super) fn is_over(&mut self, id: u64) {
+        if let Some(pass) = &mut self.pass {
+            pass.ended.insert(id);
         }
     }
 

@@ -263,6 +263,11 @@ impl Socket {
         }
     }
 
+    /// The kernel said only that it was in this state.
+    pub(super) fn is_said_to_be(&mut self, state: u8) {
+        self.info.state = state;
+    }
+
     /// Where it was going, for a call that failed before the socket knew it.
     pub(super) fn set_remote(&mut self, info: &SocketInfo) {
         (self.info.raddr, self.info.rport) = (info.raddr, info.rport);

@@ -255,7 +255,7 @@ proptest! {
                 Ok(event) => table.apply(&event, &mut changes),
                 Err(life) => {
                     for event in life.events(0) {
-                        table.apply_late(&event.unwrap(), &mut changes);
+                        table.apply_late(&event, &mut changes);
                     }
                 }
             }
@@ -270,4 +270,79 @@ proptest! {
         }
         prop_assert_eq!(kinds[0], kinds[1], "as many rows");
     }
+
+    #[test]
+    fn a_life_is_the_same_with_and_without_a_place_in_the_table(
+        deeds in deeds(),
+        fates in fates(),
+        most in 1_usize..60,
+        every in 5_usize..50,
+    ) {
+        let mut world = World::after(&deeds);
+        let mut tables = [SocketTable::new(most), SocketTable::new(most)];
+        for table in &mut tables {
+            table.keeps_exited = true;
+        }
+        let shown = world.shown();
+        for (place, told) in cycled(folded(&world.told), &fates).into_iter().enumerate() {
+            let mut rows = [Vec::new(), Vec::new()];
+            let now = world.later();
+            for (whole, (table, rows)) in [true, false].into_iter().zip(tables.iter_mut().zip(&mut rows)) {
+                match &told {
+                    Ok(event) => table.apply(event, rows),
+                    Err(life) if whole && table.apply_whole(life, rows) => {}
+                    Err(life) => {
+                        for event in life.events(0) {
+                            table.apply_late(&event, rows);
+                        }
+                    }
+                }
+                match place % every {
+                    0 => table.snapshot_begins(now),
+                    1 => for adopted in &shown {
+                        table.adopt(adopted, rows);
+                    },
+                    3 => table.snapshot_ends(true, rows),
+                    _ => {}
+                }
+            }
+            let [fast, slow] = rows.map(|rows| {
+                let mut rows: Vec<_> = rows.iter().map(|row| format!("{row:?}")).collect();
+                if place % every == 3 {
+                    // Those that a snapshot finds gone are told in the order of their places.
+                    rows.sort();
+                }
+                rows
+            });
+            prop_assert_eq!(fast, slow);
+        }
+        let [fast, slow] = &tables;
+        prop_assert_eq!(said(fast), said(slow));
+        prop_assert_eq!(fast.untracked(), slow.untracked());
+        prop_assert_eq!(kept(fast), kept(slow));
+    }
+}
+
+/// Each as often and as late as its fate wants it.
+fn cycled<T: Clone>(told: Vec<T>, fates: &[Fate]) -> Vec<T> {
+    let mut arrives = Vec::new();
+    for (place, (it, fate)) in told.iter().zip(fates.iter().cycle()).enumerate() {
+        let (at, times) = match *fate {
+            Fate::Comes => (place, 1),
+            Fate::Lost => (place, 0),
+            Fate::Twice => (place, 2),
+            Fate::Later(by) => (place + by, 1),
+        };
+        arrives.extend((0..times).map(|_| (at, it.clone())));
+    }
+    arrives.sort_by_key(|it| it.0);
+    arrives.into_iter().map(|it| it.1).collect()
+}
+
+/// What stays besides sockets: ports that are kept, and who accepted how often.
+fn kept(table: &SocketTable) -> (BTreeMap<u64, String>, Vec<String>) {
+    let waits = table.time_waits();
+    let waits = waits.map(|it| (it.socket.id, format!("{it:?}")));
+    let accepts = (0..200).map(|id| format!("{:?}", table.accepts(id)));
+    (waits.collect(), accepts.collect())
 }

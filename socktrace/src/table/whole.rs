@@ -1,0 +1,85 @@
+//! A life that was told at once, from its beginning to its end: most are. Its socket is gone when it
+//! is heard of, so it gets no place and no holders here, just the rows of what happened to it.
+
+use socktrace_common::socket::TcpState;
+
+use super::{SocketTable, lifecycle::Transition, socket::Socket, view::cookie};
+use crate::{
+    change::{Change, What},
+    event::Event,
+    unfold::Life,
+};
+
+impl SocketTable {
+    /// Takes in a life if all of it was told and nothing is known of it here; says whether. The rows,
+    /// and all that stays, are those of [`Self::apply_late`] with each of its events.
+    pub fn apply_whole(&mut self, life: &Life, changes: &mut Vec<Change>) -> bool {
+        let id = life.id();
+        let has_room = self.len() < self.most;
+        if !life.is_whole() || !has_room || self.sockets.contains(id) || self.named.waits(id) {
+            return false;
+        }
+        let mut events = life.events(0);
+        let mut socket = Socket::default();
+        if let Some(first) = events.next() {
+            socket = Socket::born(life.info(), first.header().mono_ns);
+            self.happens(&mut socket, &first, changes);
+        }
+        for event in events {
+            self.happens(&mut socket, &event, changes);
+        }
+        self.is_over(id);
+        true
+    }
+
+    /// One step of it. The record says the same of the socket at all of them, but for its state.
+    fn happens(&mut self, socket: &mut Socket, event: &Event, changes: &mut Vec<Change>) {
+        let header = event.header();
+        let (fd, what) = match event {
+            Event::Socket(event) => {
+                socket.created(event, self.running(header));
+                let what = What::Socket {
+                    socket_type: event.socket_type,
+                };
+                (event.fd, what)
+            }
+            Event::Connect(event) => {
+                let established = socket.state == TcpState::Established;
+                let told = socket.connected(event, self.running(header), established, false);
+                let Some(told) = told else { return };
+                (event.fd, told.into())
+            }
+            Event::Accept(event) => {
+                let queued_ns = socket.accepted(event, self.running(header));
+                self.count_accept(header, event.listener);
+                let what = What::Accept {
+                    queued_ns,
+                    listener: cookie(event.listener),
+                };
+                (event.fd, what)
+            }
+            Event::State(event) => {
+                let Some(transition) = Transition::of(event) else {
+                    return;
+                };
+                socket.is_said_to_be(event.socket.state);
+                if transition.old == TcpState::Close {
+                    let fd = (event.connect_fd >= 0).then_some(event.connect_fd);
+                    socket.own(self.running(header), fd);
+                }
+                let told = socket.changed(event, transition);
+                if transition.new == TcpState::TimeWait {
+                    self.time_waits
+                        .begin(socket.info(), socket.owner.clone(), header.mono_ns);
+                }
+                return socket.tell_state(header, transition, told, changes);
+            }
+            Event::Close(event) => (event.fd, event.into()),
+            Event::Destroy(event) => {
+                return socket.tell_end(event, changes);
+            }
+            _ => return,
+        };
+        changes.push(socket.change(header, Some(fd), what));
+    }
+}
