@@ -30,6 +30,8 @@ use crate::{
 pub struct Pipeline {
     table: SocketTable,
     select: Select,
+    /// Nothing was asked for in particular.
+    wants_all: bool,
     sink: Option<Box<dyn Sink>>,
     report: Report,
     clock: Clock,
@@ -56,9 +58,17 @@ pub struct Pipeline {
 impl Pipeline {
     /// Rows that `select` wants go to `sink`.
     pub fn new(select: Select, report: Report, sink: Option<Box<dyn Sink>>, clock: Clock) -> Self {
+        let wants_all = select.is_everything();
+        let mut table = SocketTable::default();
+        table.looks = match (&sink, report) {
+            (_, Report::Life) => life::may_end,
+            (Some(sink), _) if wants_all => sink.looks(),
+            _ => table.looks,
+        };
         Self {
-            table: SocketTable::default(),
+            table,
             select,
+            wants_all,
             sink,
             report,
             clock,
@@ -181,7 +191,9 @@ impl Pipeline {
 
     /// A table of at most so many sockets, instead of the one that there is.
     pub fn limit(&mut self, most: usize) {
+        let looks = self.table.looks;
         self.table = SocketTable::new(most);
+        self.table.looks = looks;
     }
 
     /// The summary for people.
@@ -353,7 +365,7 @@ impl Pipeline {
                 &life
             }
         };
-        if self.is_full() || !self.select.wants(change, &self.clock) {
+        if self.is_full() || !(self.wants_all || self.select.wants(change, &self.clock)) {
             return Ok(());
         }
         self.summary.add(change);

@@ -47,6 +47,34 @@ impl Select {
         !self.containers.is_empty() || conditions.into_iter().any(|it| it.field.is_detail())
     }
 
+    /// Is every row wanted?
+    pub fn is_everything(&self) -> bool {
+        let Self {
+            protocols,
+            pids,
+            local_ports,
+            remote_ports,
+            family,
+            comms,
+            containers,
+            netns,
+            states,
+            kinds,
+            conditions,
+        } = self;
+        protocols.is_empty()
+            && pids.is_empty()
+            && local_ports.is_empty()
+            && remote_ports.is_empty()
+            && family.is_none()
+            && comms.is_empty()
+            && containers.is_empty()
+            && netns.is_empty()
+            && states.is_empty()
+            && kinds.is_empty()
+            && conditions.is_empty()
+    }
+
     /// Is the row wanted? A loss always is.
     pub fn wants(&self, change: &Change, clock: &Clock) -> bool {
         if matches!(change.what, What::Lost { .. }) {

@@ -2,9 +2,19 @@
 
 #![allow(clippy::unwrap_used, reason = "it is all tests")]
 
-use std::{cell::RefCell, fs::File, io::Write as _, path::Path, process, rc::Rc, sync::Arc};
+use std::{
+    cell::RefCell,
+    fs::File,
+    io::{self, Write as _},
+    path::Path,
+    process,
+    rc::Rc,
+    sync::Arc,
+};
 
 use socktrace::{
+    change::Change,
+    clock::Clock,
     exporter::{
         Adder, Exporter, HookRuns, METRICS, Naming, Owners, Reading, Seen, Settings, Tally,
         openmetrics, own::OWN, text,
@@ -13,7 +23,7 @@ use socktrace::{
     probe::counters::Counters,
     process::Details,
     select::Select,
-    sink::Report,
+    sink::{Report, Sink},
     source::recording::Reader,
 };
 
@@ -26,10 +36,18 @@ fn owners(most: usize) -> Owners {
 
 /// What a recording adds up to.
 fn reading(recording: &str, most: usize) -> Reading {
+    added_up(recording, most, false)
+}
+
+/// The same; `full`: of rows in full.
+fn added_up(recording: &str, most: usize, full: bool) -> Reading {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("testdata/{recording}.rec"));
     let mut reader = Reader::new(File::open(path).unwrap()).unwrap();
     let tally = Rc::new(RefCell::new(Tally::new(owners(most))));
-    let sink = Box::new(Adder(Rc::clone(&tally)));
+    let sink: Box<dyn Sink> = match full {
+        false => Box::new(Adder(Rc::clone(&tally))),
+        true => Box::new(Full(Adder(Rc::clone(&tally)))),
+    };
     let clock = reader.clock();
     let mut pipeline = Pipeline::new(Select::default(), Report::Trace, Some(sink), clock);
     while let Some(item) = reader.read().unwrap() {
@@ -43,6 +61,19 @@ fn reading(recording: &str, most: usize) -> Reading {
         pipeline.table(),
         &Arc::new(Seen::default()),
     )
+}
+
+/// Has all rows made in full.
+struct Full(Adder);
+
+impl Sink for Full {
+    fn row(&mut self, change: &Change, clock: &Clock) -> io::Result<()> {
+        self.0.row(change, clock)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// Metrics without those of the process, which are never the same.
@@ -59,6 +90,18 @@ fn a_recording_adds_up_to_these_metrics() {
         let families = exporter.families(reading(recording, 50));
         let text = text(&families).unwrap();
         insta::assert_snapshot!(format!("metrics-{recording}"), lasting(&text));
+    }
+}
+
+#[test]
+fn what_nobody_looks_at_in_full_adds_up_to_the_same() {
+    for recording in ["echo", "refused", "hostile", "families"] {
+        let page = |full| {
+            let exporter = Exporter::new(&Settings::default()).unwrap();
+            let families = exporter.families(added_up(recording, 50, full));
+            lasting(&text(&families).unwrap())
+        };
+        assert_eq!(page(false), page(true), "{recording}");
     }
 }
 

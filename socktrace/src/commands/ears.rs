@@ -9,6 +9,7 @@ use crate::{
     ports::{Outcome, Signals},
     sink::Sink,
     source::snapshot::Protocol,
+    table::Looks,
 };
 
 /// What was heard.
@@ -65,5 +66,9 @@ impl Sink for Ears {
     fn flush(&mut self) -> io::Result<()> {
         // A look has no way to end the run.
         self.unheard.take().map_or(Ok(()), Err)
+    }
+
+    fn looks(&self) -> Looks {
+        |what| matches!(what, What::Connect { .. } | What::End { .. })
     }
 }

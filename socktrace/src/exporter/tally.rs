@@ -13,6 +13,7 @@ use crate::{
     clock::Clock,
     errno::{EADDRINUSE, EADDRNOTAVAIL},
     sink::Sink,
+    table::Looks,
 };
 
 /// By protocol and role.
@@ -80,14 +81,10 @@ impl Tally {
         {
             self.states[old as usize - 1].observe(ns);
         }
-        let owner = match change.what {
-            What::Bind { error: Some(_), .. }
-            | What::Listen { .. }
-            | What::Connect { .. }
-            | What::Accept { .. }
-            | What::End { .. } => self.owners.of(change.socket.owner.as_deref()),
-            _ => return,
-        };
+        if !has_owner(&change.what) {
+            return;
+        }
+        let owner = self.owners.of(change.socket.owner.as_deref());
         let counted = owner.entry(&mut self.counted);
         counted.last_ns = change.mono_ns;
         let part = &mut counted.opened[protocol as usize];
@@ -170,6 +167,22 @@ impl Sink for Adder {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+
+    fn looks(&self) -> Looks {
+        has_owner
+    }
+}
+
+/// Does it count for an owner?
+fn has_owner(what: &What) -> bool {
+    matches!(
+        what,
+        What::Bind { error: Some(_), .. }
+            | What::Listen { .. }
+            | What::Connect { .. }
+            | What::Accept { .. }
+            | What::End { .. }
+    )
 }
 
 fn count<K: PartialEq>(counts: &mut Vec<(K, u64)>, key: K) {

@@ -92,6 +92,18 @@ fn address(change: &Change, field: Field, clock: &Clock) -> String {
     }
 }
 
+/// May it end a connection?
+pub fn may_end(what: &What) -> bool {
+    let over = matches!(
+        what,
+        What::State {
+            outcome: Some(_),
+            ..
+        }
+    );
+    over || matches!(what, What::End { .. } | What::Lost { .. })
+}
+
 /// The row of a life, if this change ends a connection: `end`, as of the connection. The socket
 /// itself may go on, with a descriptor that nobody closes or with another connection. What is not
 /// TCP has no other life than its socket's.

@@ -5,6 +5,7 @@ pub mod findings;
 pub mod json;
 pub mod life;
 pub mod limits;
+mod plain;
 pub mod ports;
 pub mod sockets;
 mod stacks;
@@ -12,7 +13,7 @@ pub mod text;
 
 use std::io::{self, Write};
 
-use crate::{change::Change, clock::Clock, field::Field};
+use crate::{change::Change, clock::Clock, field::Field, table::Looks};
 
 /// Takes rows.
 pub trait Sink {
@@ -22,6 +23,12 @@ pub trait Sink {
     /// A batch is over: what was written becomes visible. Batches end with whole rows and come at
     /// least every 20 ms, so a reader of a pipe sees rows as they happen.
     fn flush(&mut self) -> io::Result<()>;
+
+    /// At which rows it looks in full; of others it wants to know what happened, when, and to what kind
+    /// of socket.
+    fn looks(&self) -> Looks {
+        |_| true
+    }
 }
 
 /// How rows are written.

@@ -58,6 +58,9 @@ use crate::{
 /// How many sockets a table takes unless told otherwise: about a quarter of a gigabyte.
 pub const MOST_SOCKETS: usize = 1_000_000;
 
+/// Does anybody look at more of a row than what happened, when, and to what kind of socket?
+pub type Looks = fn(&What) -> bool;
+
 /// The sockets and processes that we know of.
 #[derive(Debug)]
 pub struct SocketTable {
@@ -82,6 +85,8 @@ pub struct SocketTable {
     corrections: Corrections,
     /// Processes that have exited are remembered for a while: what they did is told late.
     pub keeps_exited: bool,
+    /// Rows that nobody looks at in full do not say about which socket they are.
+    pub looks: Looks,
     /// The event that is being taken in is told after others that came after it.
     late: bool,
 }
@@ -110,6 +115,7 @@ impl SocketTable {
             snapshots: 0,
             corrections: Corrections::default(),
             keeps_exited: false,
+            looks: |_| true,
             late: false,
         }
     }
@@ -260,7 +266,7 @@ impl SocketTable {
         what: What,
     ) -> Change {
         if let Some(socket) = self.sockets.get_mut(info.id) {
-            return socket.change(header, fd, what);
+            return socket.change(header, fd, what, self.looks);
         }
         // Without an identity nothing is kept, and only these calls make an owner.
         let socket = if what.makes_owner() && header.tgid != 0 {

@@ -11,13 +11,14 @@ use socktrace_common::{
 };
 
 use super::{
+    Looks,
     connect::{self, Told},
     lifecycle::Transition,
     opened::Call,
     socket::Socket,
 };
 use crate::{
-    change::{Change, Outcome, Reason, Role, What},
+    change::{Change, Outcome, Reason, Role, View, What},
     process::Process,
 };
 
@@ -157,9 +158,22 @@ impl Socket {
     }
 
     /// A row about it, done by the running process.
-    pub(super) fn change(&mut self, header: &Header, fd: Option<i32>, what: What) -> Change {
+    pub(super) fn change(
+        &mut self,
+        header: &Header,
+        fd: Option<i32>,
+        what: What,
+        looks: Looks,
+    ) -> Change {
         let takes_part = what.takes_part() && self.takes_part();
-        let mut socket = self.view();
+        let mut socket = if looks(&what) {
+            self.view()
+        } else {
+            View {
+                protocol: Some(self.protocol()),
+                ..View::default()
+            }
+        };
         socket.takes_part = takes_part;
         Change {
             mono_ns: header.mono_ns,
@@ -177,10 +191,11 @@ impl Socket {
         header: &Header,
         transition: Transition,
         (what, told): (What, Option<Told>),
+        looks: Looks,
         changes: &mut Vec<Change>,
     ) {
         for what in [Some(what), told.map(What::from)].into_iter().flatten() {
-            let mut change = self.change(header, None, what);
+            let mut change = self.change(header, None, what, looks);
             if !transition.by_caller() {
                 (change.actor, change.tid) = (None, None);
             }
@@ -189,9 +204,14 @@ impl Socket {
     }
 
     /// The row of its end.
-    pub(super) fn tell_end(&mut self, event: &DestroyEvent, changes: &mut Vec<Change>) {
+    pub(super) fn tell_end(
+        &mut self,
+        event: &DestroyEvent,
+        looks: Looks,
+        changes: &mut Vec<Change>,
+    ) {
         let what = self.destroyed(event);
-        let mut change = self.change(&event.header, None, what);
+        let mut change = self.change(&event.header, None, what, looks);
         (change.actor, change.tid) = (None, None);
         changes.push(change);
     }

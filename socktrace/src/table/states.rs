@@ -23,6 +23,7 @@ impl SocketTable {
         } else {
             None
         };
+        let looks = self.looks;
         let Some(socket) = self.socket(info) else {
             return;
         };
@@ -31,7 +32,7 @@ impl SocketTable {
             socket.own(process.as_ref(), fd);
         }
         let told = socket.changed(event, transition);
-        socket.tell_state(header, transition, told, changes);
+        socket.tell_state(header, transition, told, looks, changes);
         if transition.new == TcpState::TimeWait {
             let (info, owner) = (*socket.info(), socket.owner.clone());
             self.time_waits.begin(&info, owner, header.mono_ns);
@@ -39,9 +40,9 @@ impl SocketTable {
     }
 
     pub(super) fn destroyed(&mut self, event: &DestroyEvent, changes: &mut Vec<Change>) {
-        let info = &event.socket;
+        let (info, looks) = (&event.socket, self.looks);
         if let Some(socket) = self.socket(info) {
-            socket.tell_end(event, changes);
+            socket.tell_end(event, looks, changes);
             self.drop_socket(info.id);
         }
     }

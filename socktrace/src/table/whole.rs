@@ -72,14 +72,14 @@ impl SocketTable {
                     self.time_waits
                         .begin(socket.info(), socket.owner.clone(), header.mono_ns);
                 }
-                return socket.tell_state(header, transition, told, changes);
+                return socket.tell_state(header, transition, told, self.looks, changes);
             }
             Event::Close(event) => (event.fd, event.into()),
             Event::Destroy(event) => {
-                return socket.tell_end(event, changes);
+                return socket.tell_end(event, self.looks, changes);
             }
             _ => return,
         };
-        changes.push(socket.change(header, Some(fd), what));
+        changes.push(socket.change(header, Some(fd), what, self.looks));
     }
 }

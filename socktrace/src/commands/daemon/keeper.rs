@@ -38,7 +38,7 @@ use crate::{
     sandbox::Files,
     settings::Configuration,
     sink::Sink,
-    table::SocketTable,
+    table::{Looks, SocketTable},
 };
 
 /// Owners of whom nothing was heard for so long make room.
@@ -337,5 +337,10 @@ impl Sink for Both {
     fn flush(&mut self) -> io::Result<()> {
         self.0.flush()?;
         self.1.flush()
+    }
+
+    /// Whoever counts looks at all that is heard, too.
+    fn looks(&self) -> Looks {
+        self.1.looks()
     }
 }
