@@ -58,9 +58,9 @@ impl SocketTable {
         let Some(began_ns) = self.pass.as_ref().map(|pass| pass.began_ns) else {
             return;
         };
+        let over = self.time_waits.end_pass(whole);
+        self.count(Learned::TimeWait, over);
         if whole {
-            let over = self.time_waits.end_pass();
-            self.count(Learned::TimeWait, over);
             for id in self.missing() {
                 let state = self.sockets.get(id).and_then(Socket::tcp_state);
                 self.learned(id, Learned::Gone, state, changes);

@@ -6,7 +6,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use socktrace_common::socket::SocketInfo;
 
 use crate::process::Process;
@@ -30,12 +30,19 @@ pub struct TimeWait {
     sighted: bool,
 }
 
-/// By the cookie, which a minisock inherits.
+/// In the order in which they came. An index that is always there would be the largest part of what an
+/// event costs: each of them is looked up in a snapshot at most, and soon gone.
 #[derive(Debug)]
 pub(super) struct TimeWaits {
-    waiting: HashMap<u64, TimeWait>,
-    /// When to look at which, oldest first. One that was corrected is looked at again.
-    order: VecDeque<(u64, u64)>,
+    /// With the time at which to look at each. One that was corrected is looked at again.
+    waiting: VecDeque<(u64, TimeWait)>,
+    /// How many there were before the first of them.
+    before: u64,
+    /// By the cookie, which a minisock inherits: how many there were before it. While a snapshot is
+    /// taken in.
+    index: Option<HashMap<u64, u64>>,
+    /// Those that a snapshot has shown before an event told of them.
+    shown: HashSet<u64>,
     most: usize,
 }
 
@@ -44,14 +51,20 @@ impl TimeWaits {
     /// (`net.ipv4.tcp_max_tw_buckets`), so this limit is above its.
     pub(super) fn new(most: usize) -> Self {
         Self {
-            waiting: HashMap::new(),
-            order: VecDeque::new(),
+            waiting: VecDeque::new(),
+            before: 0,
+            index: None,
+            shown: HashSet::new(),
             most,
         }
     }
 
     /// A connection ended here at `now`.
     pub(super) fn begin(&mut self, socket: &SocketInfo, owner: Option<Arc<Process>>, now: u64) {
+        if !self.shown.is_empty() && self.shown.remove(&socket.id) {
+            self.waiting.retain(|(_, it)| it.socket.id != socket.id);
+            self.index = self.index.take().map(|_| self.list());
+        }
         self.put(socket, owner, now.saturating_add(LENGTH_NS));
     }
 
@@ -59,66 +72,92 @@ impl TimeWaits {
         if self.waiting.len() >= self.most || socket.id == 0 {
             return;
         }
-        self.order.push_back((until_ns, socket.id));
         let time_wait = TimeWait {
             socket: *socket,
             owner,
             until_ns,
             sighted: true,
         };
-        self.waiting.insert(socket.id, time_wait);
+        self.append(until_ns, time_wait);
+    }
+
+    fn append(&mut self, look_at: u64, time_wait: TimeWait) {
+        if let Some(index) = &mut self.index {
+            let place = self.before + self.waiting.len() as u64;
+            index.insert(time_wait.socket.id, place);
+        }
+        self.waiting.push_back((look_at, time_wait));
     }
 
     /// Forgets those that are over by `now`, and gives back what a burst of them took.
     pub(super) fn expire(&mut self, now: u64) {
-        while let Some(&(until_ns, id)) = self.order.front()
-            && until_ns <= now
+        while self
+            .waiting
+            .front()
+            .is_some_and(|(look_at, _)| *look_at <= now)
+            && let Some((_, time_wait)) = self.waiting.pop_front()
         {
-            self.order.pop_front();
-            if let Some(time_wait) = self.waiting.get(&id) {
-                if time_wait.until_ns <= now {
-                    self.waiting.remove(&id);
-                } else {
-                    self.order.push_back((time_wait.until_ns, id));
-                }
+            self.before += 1;
+            if time_wait.until_ns > now {
+                self.append(time_wait.until_ns, time_wait);
+            } else if !self.shown.is_empty() {
+                self.shown.remove(&time_wait.socket.id);
             }
         }
-        let (waiting, order) = (&mut self.waiting, &mut self.order);
+        let waiting = &mut self.waiting;
         if waiting.capacity() > KEPT && waiting.len() < waiting.capacity() / 8 {
             waiting.shrink_to(waiting.len() * 2);
-        }
-        if order.capacity() > KEPT && order.len() < order.capacity() / 8 {
-            order.shrink_to(order.len() * 2);
         }
     }
 
     /// A snapshot begins.
     pub(super) fn begin_pass(&mut self) {
-        for time_wait in self.waiting.values_mut() {
+        for (_, time_wait) in &mut self.waiting {
             time_wait.sighted = false;
         }
+        self.index = Some(self.list());
+    }
+
+    fn list(&self) -> HashMap<u64, u64> {
+        self.iter()
+            .map(|it| it.socket.id)
+            .zip(self.before..)
+            .collect()
     }
 
     /// A snapshot shows one; says whether it was news.
     pub(super) fn sight(&mut self, socket: &SocketInfo, until_ns: u64) -> bool {
-        let Some(time_wait) = self.waiting.get_mut(&socket.id) else {
+        let index = self.index.take().unwrap_or_else(|| self.list());
+        let place = index.get(&socket.id).copied();
+        self.index = Some(index);
+        let place = place.and_then(|place| place.checked_sub(self.before));
+        let place = place.and_then(|place| usize::try_from(place).ok());
+        let Some((_, time_wait)) = place.and_then(|place| self.waiting.get_mut(place)) else {
             self.put(socket, None, until_ns);
+            self.shown.insert(socket.id);
             return true;
         };
         (time_wait.until_ns, time_wait.sighted) = (until_ns, true);
         false
     }
 
-    /// A snapshot has shown all that there are: others were recycled or killed. Says how many.
-    pub(super) fn end_pass(&mut self) -> u64 {
-        let before = self.waiting.len();
-        self.waiting.retain(|_, time_wait| time_wait.sighted);
-        // What was taken out leaves its entry in `order` until that comes up.
+    /// A snapshot has been taken in. If it was `whole` it has shown all that there are: others were
+    /// recycled or killed. Says how many.
+    pub(super) fn end_pass(&mut self, whole: bool) -> u64 {
+        self.index = None;
+        let (before, shown) = (self.waiting.len(), &mut self.shown);
+        self.waiting.retain(|(_, it)| {
+            let stays = it.sighted || !whole;
+            if !stays {
+                shown.remove(&it.socket.id);
+            }
+            stays
+        });
         (before - self.waiting.len()) as u64
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &TimeWait> {
-        self.waiting.values()
+        self.waiting.iter().map(|(_, it)| it)
     }
 }
 
@@ -161,7 +200,7 @@ mod tests {
         // A late packet began its minute again; another one was there before us.
         assert!(!waits.sight(&info(1), 2 * LENGTH_NS));
         assert!(waits.sight(&info(3), LENGTH_NS));
-        assert_eq!(waits.end_pass(), 1);
+        assert_eq!(waits.end_pass(true), 1);
         assert_eq!(ids(&waits), [1, 3]);
         waits.expire(LENGTH_NS);
         assert_eq!(ids(&waits), [1]);
@@ -184,9 +223,25 @@ mod tests {
             "{}",
             waits.waiting.capacity()
         );
-        assert!(waits.order.capacity() < KEPT, "{}", waits.order.capacity());
         waits.expire(LENGTH_NS + 100_000);
         assert_eq!(waits.iter().count(), 0);
+    }
+
+    #[test]
+    fn one_that_is_shown_first_and_told_then_is_one() {
+        let mut waits = TimeWaits::new(10);
+        waits.begin_pass();
+        assert!(waits.sight(&info(1), 10));
+        assert!(!waits.sight(&info(1), 20));
+        waits.begin(&info(1), None, 1_000);
+        assert_eq!(ids(&waits), [1]);
+        assert!(!waits.sight(&info(1), LENGTH_NS));
+        assert_eq!(waits.end_pass(false), 0);
+        // It is known by then when it is over.
+        waits.expire(LENGTH_NS + 999);
+        assert_eq!(ids(&waits), [1]);
+        waits.expire(LENGTH_NS + 1_000);
+        assert!(ids(&waits).is_empty());
     }
 
     #[test]
