@@ -1,5 +1,7 @@
 //! The keys of a row: written once here, for JSON, CSV, `--fields` and `--filter`.
 
+mod common;
+
 use std::{borrow::Cow, fmt, net::IpAddr};
 
 use jiff::Timestamp;
@@ -12,6 +14,8 @@ use crate::{
     endpoint::protocol_word,
     errno,
 };
+
+pub use self::common::{COMMON, Put, put_common};
 
 /// Version of the rows' schema.
 pub const SCHEMA: u64 = 1;
@@ -33,6 +37,14 @@ macro_rules! fields {
             pub fn name(self) -> &'static str {
                 match self {
                     $(Self::$variant => $name,)+
+                }
+            }
+
+            /// The same in quotes, between a comma and a colon.
+            #[inline]
+            pub fn key(self) -> &'static str {
+                match self {
+                    $(Self::$variant => concat!(",\"", $name, "\":"),)+
                 }
             }
         }
@@ -87,30 +99,6 @@ fields! {
     Exe => "exe",
     Uid => "uid",
 }
-
-/// Keys that every row has, in their order.
-pub const COMMON: &[Field] = &[
-    Field::Schema,
-    Field::Ts,
-    Field::MonoNs,
-    Field::Event,
-    Field::Cookie,
-    Field::Inode,
-    Field::Netns,
-    Field::Proto,
-    Field::Family,
-    Field::Laddr,
-    Field::Lport,
-    Field::Raddr,
-    Field::Rport,
-    Field::Pid,
-    Field::Tid,
-    Field::Comm,
-    Field::Owner,
-    Field::Fd,
-    Field::Container,
-    Field::Cgroup,
-];
 
 /// Keys that only those rows have whose reader names them: more of what `/proc` says of the owner.
 pub const ON_REQUEST: &[Field] = &[Field::Unit, Field::Pod, Field::Exe, Field::Uid];
@@ -215,6 +203,8 @@ pub fn printable(text: &str) -> String {
 
 impl Change {
     /// What `field` holds in this row.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "most callers name the field")]
     pub fn value(&self, field: Field, clock: &Clock) -> Value<'_> {
         let socket = &self.socket;
         let owner = socket.owner.as_deref();

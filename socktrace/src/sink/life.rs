@@ -2,11 +2,18 @@
 
 use std::io::{self, Write};
 
-use super::{Sink, Times, text};
+use super::{
+    Sink, Times,
+    plain::{
+        Column::{self, Left, Right},
+        address, decimal, kilobytes, milliseconds, pad,
+    },
+    text,
+};
 use crate::{
-    change::{Change, Protocol, What},
+    change::{Change, Endpoint, Protocol, UnixName, What},
     clock::Clock,
-    field::{Field, Value},
+    field::printable,
 };
 
 /// Writes lives.
@@ -15,6 +22,7 @@ pub struct Life<W: Write> {
     times: Times,
     width: usize,
     begun: bool,
+    line: Vec<u8>,
 }
 
 impl<W: Write> Life<W> {
@@ -25,6 +33,7 @@ impl<W: Write> Life<W> {
             times,
             width: if wide { 39 } else { 15 },
             begun: false,
+            line: Vec::new(),
         }
     }
 
@@ -40,10 +49,6 @@ impl<W: Write> Life<W> {
 }
 
 impl<W: Write> Sink for Life<W> {
-    #[allow(
-        clippy::cast_precision_loss,
-        reason = "kilobytes and milliseconds are shown"
-    )]
     fn row(&mut self, change: &Change, clock: &Clock) -> io::Result<()> {
         if !self.begun {
             self.begun = true;
@@ -55,28 +60,38 @@ impl<W: Write> Sink for Life<W> {
         else {
             return text::aside(&mut self.out, change);
         };
-        let width = self.width;
-        let kilobytes = |bytes: Option<u64>| {
-            bytes.map_or_else(
-                || "-".to_owned(),
-                |bytes| format!("{:.1}", bytes as f64 / 1024.0),
-            )
-        };
-        let socket = &change.socket;
-        text::time(&mut self.out, self.times, change, clock)?;
-        writeln!(
-            self.out,
-            "{:<7} {:<15} {:<width$} {:<5} {:<width$} {:<5} {:>8} {:>8} {:>10}",
-            text::pid(change),
-            text::comm(change),
-            address(change, Field::Laddr, clock),
-            text::or_dash(socket.local.port),
-            address(change, Field::Raddr, clock),
-            text::or_dash(socket.remote.port),
-            kilobytes(bytes.map(|bytes| bytes.sent)),
-            kilobytes(bytes.map(|bytes| bytes.received)),
-            lifetime_ns.map_or_else(|| "-".to_owned(), |ns| format!("{:.2}", ns as f64 / 1e6)),
-        )
+        let (line, width, socket) = (&mut self.line, Left(self.width), &change.socket);
+        let owner = socket.owner.as_deref();
+        line.clear();
+        text::time(line, self.times, change, clock)?;
+        cell(line, Left(7), owner.map(|it| it.pid.into()), decimal);
+        cell(
+            line,
+            Left(15),
+            owner.and_then(|it| it.comm),
+            |line, comm| {
+                let name = comm.as_bytes();
+                if name.iter().all(|byte| matches!(byte, b' '..=b'~')) {
+                    line.extend_from_slice(name);
+                } else {
+                    line.extend_from_slice(printable(&comm.text()).as_bytes());
+                }
+            },
+        );
+        for (endpoint, name) in [
+            (socket.local, socket.local_name()),
+            (socket.remote, socket.remote_name()),
+        ] {
+            place(line, width, endpoint, name);
+            cell(line, Left(5), endpoint.port.map(u64::from), decimal);
+        }
+        cell(line, Right(8), bytes.map(|it| it.sent), kilobytes);
+        cell(line, Right(8), bytes.map(|it| it.received), kilobytes);
+        cell(line, Right(10), *lifetime_ns, milliseconds);
+        // In the place of the last space.
+        line.pop();
+        line.push(b'\n');
+        self.out.write_all(line)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -85,11 +100,29 @@ impl<W: Write> Sink for Life<W> {
 }
 
 /// An address, or the name of a Unix socket.
-fn address(change: &Change, field: Field, clock: &Clock) -> String {
-    match change.value(field, clock) {
-        Value::Null => "-".to_owned(),
-        value => value.to_string(),
+fn place(line: &mut Vec<u8>, column: Column, endpoint: Endpoint, name: Option<&UnixName>) {
+    match name {
+        Some(name) => cell(line, column, Some(name), |line, name| {
+            line.extend_from_slice(printable(&name.text()).as_bytes());
+        }),
+        None => cell(line, column, endpoint.address, address),
     }
+}
+
+/// What is not known is a dash.
+fn cell<T>(
+    line: &mut Vec<u8>,
+    column: Column,
+    value: Option<T>,
+    write: impl FnOnce(&mut Vec<u8>, T),
+) {
+    let from = line.len();
+    match value {
+        Some(value) => write(line, value),
+        None => line.push(b'-'),
+    }
+    pad(line, from, column);
+    line.push(b' ');
 }
 
 /// May it end a connection?
