@@ -31,7 +31,7 @@ mod watch;
 
 use std::{
     fmt::Display,
-    io::{self, BufWriter, IsTerminal as _, Stdout},
+    io::{self, BufWriter, IsTerminal as _, Stdout, Write},
 };
 
 use crate::{
@@ -107,8 +107,22 @@ fn finish(outcome: io::Result<()>, pipeline: &Pipeline, status: u8) -> Result<u8
 }
 
 /// Rows are written a batch at a time.
-fn stdout() -> BufWriter<Stdout> {
-    BufWriter::with_capacity(1 << 16, io::stdout())
+fn stdout() -> BufWriter<Unbuffered> {
+    BufWriter::with_capacity(1 << 16, Unbuffered(io::stdout()))
+}
+
+/// Standard output without a buffer of its own, which would look for the end of the last line in all
+/// that it is given and keep what comes after it for another call.
+struct Unbuffered(Stdout);
+
+impl Write for Unbuffered {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::io::write(&self.0, bytes)?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn colored(color: Color, terminal: bool) -> bool {
