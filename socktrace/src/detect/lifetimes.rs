@@ -12,11 +12,16 @@ const HALF_NS: u64 = 3_600_000_000_000;
 const LEAST: u64 = 50;
 /// No more kinds than this: they are made of addresses that strangers choose.
 const MOST: usize = 4_096;
+/// Room is not looked for again before so long has passed: whoever connects to everybody would have all
+/// kinds looked through for each connection.
+const LOOK_EVERY_NS: u64 = 60_000_000_000;
 
 /// Lifetimes by kind.
 #[derive(Debug, Default)]
 pub struct Lifetimes {
     by_key: HashMap<Key, Recent>,
+    /// When room was looked for last.
+    looked_ns: Option<u64>,
 }
 
 /// Two histograms: what ended in this hour, and in the one before.
@@ -31,8 +36,12 @@ impl Lifetimes {
     /// A socket of this kind ended at `now` after so long, nanoseconds.
     pub fn ended(&mut self, key: Key, now: u64, lifetime_ns: u64) {
         if self.by_key.len() >= MOST && !self.by_key.contains_key(&key) {
-            self.by_key
-                .retain(|_, recent| now.saturating_sub(recent.began_ns) < 2 * HALF_NS);
+            let looked = self.looked_ns.map(|looked| now.saturating_sub(looked));
+            if looked.is_none_or(|ago| ago >= LOOK_EVERY_NS) {
+                self.looked_ns = Some(now);
+                self.by_key
+                    .retain(|_, recent| now.saturating_sub(recent.began_ns) < 2 * HALF_NS);
+            }
             if self.by_key.len() >= MOST {
                 return;
             }
@@ -143,6 +152,23 @@ mod tests {
         assert_eq!(lifetimes.usual_ns(&key, SECOND), None);
         lifetimes.ended(key, SECOND, SECOND);
         assert!(lifetimes.usual_ns(&key, SECOND).is_some());
+    }
+
+    #[test]
+    fn there_is_room_for_new_kinds_when_old_ones_are_forgotten() {
+        let mut lifetimes = Lifetimes::default();
+        let key = |pid| Key {
+            pid,
+            ..group(Vec::new()).key
+        };
+        let kinds = u32::try_from(MOST).unwrap();
+        for pid in 0..kinds + 1_000 {
+            lifetimes.ended(key(pid), u64::from(pid), SECOND);
+        }
+        assert_eq!(lifetimes.by_key.len(), MOST);
+        let later = 2 * HALF_NS + u64::from(kinds);
+        lifetimes.ended(key(kinds), later, SECOND);
+        assert_eq!(lifetimes.by_key.len(), 1);
     }
 
     proptest! {

@@ -19,6 +19,9 @@ const LEAST: usize = 8;
 const DESTINATIONS: usize = 4096;
 /// Those that nobody connected to for so long are forgotten: nanoseconds.
 const FORGOTTEN_NS: u64 = 600_000_000_000;
+/// Room is not looked for again before so long has passed: nanoseconds. Whoever connects to everybody
+/// would have all destinations looked through for each connection.
+const LOOK_EVERY_NS: u64 = 10_000_000_000;
 
 /// A namespace, an address, and a port there.
 pub type Destination = (u32, IpAddr, u16);
@@ -51,6 +54,8 @@ pub struct Signs {
 #[derive(Clone, Debug, Default)]
 pub struct Signals {
     heard: HashMap<Destination, Heard>,
+    /// When room was looked for last.
+    looked_ns: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -68,8 +73,12 @@ impl Signals {
     pub fn hear(&mut self, to: Destination, outcome: Outcome) {
         if !self.heard.contains_key(&to) && self.heard.len() >= DESTINATIONS {
             let now = outcome.at_ns;
-            self.heard
-                .retain(|_, it| now.saturating_sub(it.last_ns) < FORGOTTEN_NS);
+            let looked = self.looked_ns.map(|looked| now.saturating_sub(looked));
+            if looked.is_none_or(|ago| ago >= LOOK_EVERY_NS) {
+                self.looked_ns = Some(now);
+                self.heard
+                    .retain(|_, it| now.saturating_sub(it.last_ns) < FORGOTTEN_NS);
+            }
             if self.heard.len() >= DESTINATIONS {
                 return;
             }
