@@ -31,12 +31,12 @@ impl Histogram {
         }
     }
 
-    /// Counts a time in nanoseconds.
+    /// Counts a time in nanoseconds. Most are short, so the bounds are gone through from below.
     #[allow(clippy::cast_precision_loss, reason = "seconds to fifteen digits")]
     pub(super) fn observe(&mut self, ns: u64) {
         let seconds = ns as f64 / 1e9;
-        let bucket = self.bounds.partition_point(|bound| *bound < seconds);
-        self.counts[bucket] += 1;
+        let bucket = self.bounds.iter().position(|bound| seconds <= *bound);
+        self.counts[bucket.unwrap_or(self.bounds.len())] += 1;
         self.sum += seconds;
     }
 
