@@ -3,7 +3,8 @@
 //! each, and how often memory was asked for.
 //!
 //! Arguments: `steps` (a record for each event) or `lives` (a record for each socket), how many
-//! connections, and how many of them are open at a time.
+//! connections, how many of them are open at a time, and `json` or `life` for the rows of `trace -o json`
+//! or of `life`, which go nowhere, instead of the tally.
 
 #![allow(clippy::print_stdout, reason = "that is its result")]
 #![allow(clippy::cast_precision_loss, reason = "a few digits are shown")]
@@ -12,6 +13,7 @@ use std::{
     alloc::{GlobalAlloc, Layout, System},
     cell::RefCell,
     error::Error,
+    io,
     rc::Rc,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
@@ -25,7 +27,7 @@ use socktrace::{
     pipeline::Pipeline,
     process::Details,
     select::Select,
-    sink::Report,
+    sink::{Format, Report, Sink, Style, Times},
     source::Item,
     unfold::Life,
 };
@@ -54,16 +56,28 @@ fn main() -> Result<(), Box<dyn Error>> {
     let connections: u64 = arguments.next().ok_or("how many connections?")?.parse()?;
     let open: u64 = arguments.next().ok_or("how many at a time?")?.parse()?;
 
-    let naming = vec![Naming::Comm];
-    let tally = Tally::new(Owners::new(naming, 100, |_| Details::default()));
-    let sink = Adder(Rc::new(RefCell::new(tally)));
-    let clock = Clock::now();
-    let mut pipeline = Pipeline::new(
-        Select::default(),
-        Report::Trace,
-        Some(Box::new(sink)),
-        clock,
-    );
+    let rows = |format, report| {
+        let style = Style {
+            format,
+            report,
+            fields: None,
+            times: Times::None,
+            wide: false,
+            color: false,
+        };
+        (style.sink(io::sink()), report)
+    };
+    let (sink, report): (Box<dyn Sink>, _) = match arguments.next().as_deref() {
+        None => {
+            let naming = vec![Naming::Comm];
+            let tally = Tally::new(Owners::new(naming, 100, |_| Details::default()));
+            (Box::new(Adder(Rc::new(RefCell::new(tally)))), Report::Trace)
+        }
+        Some("json") => rows(Format::Json, Report::Trace),
+        Some("life") => rows(Format::Table, Report::Life),
+        Some(other) => return Err(format!("{other}: json, or life").into()),
+    };
+    let mut pipeline = Pipeline::new(Select::default(), report, Some(sink), Clock::now());
     let mut records = Records::new(folded);
     for pid in 1..=PROCESSES {
         records.process(pid);
@@ -152,7 +166,7 @@ impl Records {
         event.header.kind = EventKind::Process as u16;
         (event.header.mono_ns, event.header.tgid) = (self.now, pid);
         event.start_ns = u64::from(pid);
-        event.comm[..4].copy_from_slice(&(pid + 0x6161_6161).to_ne_bytes());
+        event.comm[..4].copy_from_slice(format!("p{pid:03}").as_bytes());
         self.push(event.as_mut_bytes());
     }
 
