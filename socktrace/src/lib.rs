@@ -7,6 +7,8 @@ pub mod clock;
 pub mod endpoint;
 pub mod errno;
 
+pub mod descriptors;
+
 pub mod process;
 
 pub mod probe;

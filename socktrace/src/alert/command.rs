@@ -19,7 +19,7 @@ use super::{
     lane::{Deliver, Undelivered},
     settings,
 };
-use crate::field::printable;
+use crate::{descriptors, field::printable};
 
 /// One that is ended has so long to be gone.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -39,6 +39,8 @@ impl Command {
         for (name, text) in alert.facts() {
             command.env(format!("SOCKTRACE_{name}"), printable(&text));
         }
+        // SAFETY: between fork and exec it makes one system call: no allocation, no lock.
+        unsafe { command.pre_exec(descriptors::restore) };
         command
             .args(arguments)
             .stdin(Stdio::piped())

@@ -15,7 +15,10 @@ use std::{
 
 use tokio::{sync::oneshot, time::timeout};
 
-use crate::failure::{FAILURE, Failure, NOT_EXECUTABLE, NOT_FOUND};
+use crate::{
+    descriptors,
+    failure::{FAILURE, Failure, NOT_EXECUTABLE, NOT_FOUND},
+};
 
 /// A command that ends because we do has so long.
 const FAREWELL: Duration = Duration::from_millis(100);
@@ -123,10 +126,11 @@ fn gate(name: &OsString, arguments: &[OsString]) -> io::Result<(PipeWriter, Held
         // SAFETY: this is the child's copy of our end, which nothing in the child knows of. With
         // it open the gate would never close for the child.
         unsafe { rustix::io::close(inherited) };
+        descriptors::restore()?;
         pass(&mut pid_writer, &mut gate_reader)
     };
     // SAFETY: between fork and exec the closure only closes, writes to and reads from pipes, on
-    // memory that is its own: no allocation, no lock.
+    // memory that is its own, and sets a limit: no allocation, no lock.
     unsafe { command.pre_exec(wait) };
     let (tell_end, ended) = oneshot::channel();
     let waiter = std::thread::spawn(move || {

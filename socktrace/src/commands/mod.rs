@@ -36,6 +36,7 @@ use std::{
 
 use crate::{
     cli::{Cli, Color, Command, Output},
+    descriptors,
     failure::{FAILURE, Failure},
     pipeline::Pipeline,
     sink::{Report, Style},
@@ -46,6 +47,7 @@ pub fn run(cli: &Cli) -> Result<u8, Failure> {
     if let Some(answer) = elsewhere::ask(cli) {
         return answer;
     }
+    descriptors::raise();
     match &cli.command {
         Command::Trace(args) => trace::trace(args, cli.color),
         Command::Life(args) => trace::life(args, cli.color),
