@@ -120,12 +120,7 @@ impl PortWatch {
         notes.extend(unreadable);
         let seen = self.look(&mut notes)?;
         let wanted = |netns| self.netns.is_empty() || self.netns.contains(&netns);
-        let skipped = self.namespaces.skipped().iter();
-        notes.extend(
-            skipped.filter(|it| wanted(it.inum)).map(|skipped| {
-                format!("namespace {} is not seen: {}", skipped.inum, skipped.reason)
-            }),
-        );
+        notes.extend(self.namespaces.notes("seen", wanted));
         let holder = |inode| holders.get(&inode).copied();
         Ok(self.rows.rows(&seen, holder, owners).with(notes))
     }

@@ -105,10 +105,7 @@ pub fn each(
             ));
         }
     }
-    for skipped in namespaces.skipped() {
-        let (inum, reason) = (skipped.inum, &skipped.reason);
-        notes.push(format!("namespace {inum} is not listed: {reason}"));
-    }
+    notes.extend(namespaces.notes("listed", |_| true));
     let searched = Searched::new(holders, &mut people, namespaces, want, &mut nobodys)?;
     for found in nobodys {
         let class = match Class::of(&found, people.inodes()) {

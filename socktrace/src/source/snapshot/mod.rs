@@ -44,7 +44,7 @@ pub use self::{
     elsewhere::Elsewhere,
     found::{Detail, Ends, Found, Memory, Protocol, State, Tcp, Timer, TimerKind, Unix, UnixName},
     holders::{Held, Holder, Holders, Open, Walked},
-    netns::{Lead, Namespace, Namespaces, Population, Skipped, Sysctls},
+    netns::{Lead, Namespace, Namespaces, Population, Sysctls},
     netports::{PortLook, bound_sockets_are_listed, look_at_ports, look_at_ports_here},
     query::{Extras, Protocols, Query, States},
 };

@@ -20,12 +20,13 @@ use rustix::{
 
 use super::{Diag, Namespace, Skipped, find::Way};
 
-/// Enters each namespace and comes back with what is open there.
+/// Enters at most `room` namespaces and comes back with what is open there.
 ///
 /// On a thread of its own, which ends in the namespace that it entered last: the caller's must stay
 /// where it is, and so must every other that does work for it.
 pub(super) fn enter_all(
     ways: HashMap<u32, Way>,
+    room: usize,
     opened: &mut Vec<Namespace>,
     skipped: &mut Vec<Skipped>,
 ) -> io::Result<()> {
@@ -37,9 +38,10 @@ pub(super) fn enter_all(
                     .ok()
                     .and_then(|own| u32::try_from(own.ino()).ok());
                 let mut ways: Vec<_> = ways.into_iter().collect();
-                // The one that we are in first: it can be asked without any privilege.
-                ways.sort_by_key(|(inum, _)| Some(*inum) != here);
-                for (inum, way) in ways {
+                // The one that we are in first: it can be asked without any privilege. Then the older
+                // ones: a number is another's only when it is free again.
+                ways.sort_by_key(|(inum, _)| (Some(*inum) != here, *inum));
+                for (inum, way) in ways.into_iter().take(room) {
                     match enter(inum, &way, &mut here) {
                         Ok(namespace) => opened.push(namespace),
                         Err(error) => skipped.push(Skipped {

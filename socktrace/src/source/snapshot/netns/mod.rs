@@ -4,15 +4,19 @@ mod enter;
 mod find;
 mod inside;
 mod population;
+mod room;
 mod sysctls;
 
 use std::{fs::File, io};
 
 use hashbrown::HashMap;
 
-use self::{enter::enter_all, find::Way};
+use self::{enter::enter_all, find::Way, room::namespaces_at_most};
 pub use self::{population::Population, sysctls::Sysctls};
 use super::{Buffer, Diag, DiagError, Dumped, Found, Query, States};
+
+/// So many namespaces that cannot be entered are named.
+const NAMED: usize = 10;
 
 /// The network namespaces of the machine, as far as they can be entered.
 ///
@@ -22,6 +26,8 @@ use super::{Buffer, Diag, DiagError, Dumped, Found, Query, States};
 pub struct Namespaces {
     opened: Vec<Namespace>,
     skipped: Vec<Skipped>,
+    /// There are no descriptors for so many.
+    crowded_out: usize,
     unreadable: usize,
 }
 
@@ -40,11 +46,11 @@ pub struct Namespace {
 
 /// A network namespace that cannot be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Skipped {
+struct Skipped {
     /// Its inode number.
-    pub inum: u32,
+    inum: u32,
     /// Why, for people.
-    pub reason: String,
+    reason: String,
 }
 
 /// A socket in some network namespace, which leads there when nothing else does.
@@ -66,7 +72,8 @@ impl Namespaces {
 
     /// Looks for namespaces: those of processes, those in `/run/netns`, and those of `leads`.
     /// Opens the new ones and closes those that are there for our sake only. Those that cannot be
-    /// entered are [`skipped`](Self::skipped), and tried again the next time.
+    /// entered are told of in [`notes`](Self::notes), and tried again the next time. So are those for
+    /// which there are no descriptors: the numbers of namespaces tell who was there first.
     ///
     /// It fails only where nothing can be looked for: without `/proc`, without threads.
     pub fn refresh(&mut self, leads: impl IntoIterator<Item = Lead>) -> io::Result<()> {
@@ -85,8 +92,11 @@ impl Namespaces {
         self.opened
             .retain(|namespace| ways.remove(&namespace.inum).is_some());
         self.skipped.clear();
+        self.crowded_out = 0;
         if !ways.is_empty() {
-            enter_all(ways, &mut self.opened, &mut self.skipped)?;
+            let room = namespaces_at_most().saturating_sub(self.opened.len());
+            self.crowded_out = ways.len().saturating_sub(room);
+            enter_all(ways, room, &mut self.opened, &mut self.skipped)?;
         }
         Ok(())
     }
@@ -101,9 +111,26 @@ impl Namespaces {
         self.opened.iter_mut().find(|it| it.inum == inum)
     }
 
-    /// Those that cannot.
-    pub fn skipped(&self) -> &[Skipped] {
-        &self.skipped
+    /// What to say of those that cannot, of which only those that are `wanted` are named; `what` is not done
+    /// with them. A few are enough to see why.
+    pub fn notes(&self, what: &str, wanted: impl Fn(u32) -> bool) -> Vec<String> {
+        let skipped = || self.skipped.iter().filter(|it| wanted(it.inum));
+        let mut notes: Vec<_> = skipped()
+            .take(NAMED)
+            .map(|it| format!("namespace {} is not {what}: {}", it.inum, it.reason))
+            .collect();
+        match skipped().count().saturating_sub(NAMED) {
+            0 => {}
+            more => notes.push(format!("{more} more namespaces are not {what}")),
+        }
+        if self.crowded_out > 0 {
+            notes.push(format!(
+                "{} namespaces are not {what}: there are descriptors for {} (ulimit -Hn, in a unit LimitNOFILE=)",
+                self.crowded_out,
+                self.opened.len()
+            ));
+        }
+        notes
     }
 
     /// How many processes do not show their namespace, for want of `CAP_SYS_PTRACE`. It may be one
