@@ -18,7 +18,7 @@ for _ in range(2):
 ";
 
 /// The number after a word of the summary.
-fn number(summary: &str, word: &str) -> u64 {
+pub(crate) fn number(summary: &str, word: &str) -> u64 {
     let rest = summary
         .split(word)
         .nth(1)
@@ -128,42 +128,4 @@ c.send(b'hello'); a.recv(9); c.close(); a.recv(1); a.close()
     assert!(served[0].number("lifetime_us").is_some());
     trace.of("accept")[0].expect("pid", pid);
     assert!(trace.of("accept")[0].number("queued_us").is_some());
-}
-
-/// More listeners of a followed process than are followed at a time, all gone again, and then a few more.
-const LISTENERS: &str = "
-import resource, socket
-most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-def listening(count):
-    made = [socket.socket() for _ in range(count)]
-    for s in made: s.bind(('127.0.0.1', 0)); s.listen()
-    return made
-for s in listening(4096 + 100): s.close()
-for s in listening(50): s.close()
-";
-
-#[test]
-fn a_full_map_of_listeners_is_counted_until_there_is_room_again() {
-    let netns = Netns::new();
-    let output = netns
-        .command(socktrace().to_str().unwrap())
-        .args(["trace", "-o", "json", "--reconcile", "1h", "--", "python3"])
-        .args(["-c", LISTENERS])
-        .output()
-        .unwrap();
-    let summary = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success(), "{summary}");
-    assert_eq!(number(&summary, "+ lost"), 100, "{summary}");
-    assert!(summary.contains("100 kernel map full"), "{summary}");
-    let rows = rows(&String::from_utf8(output.stdout).unwrap());
-    // The sockets are followed, all of them; the calls that found no room are those that are lost.
-    let told = |event, new: Option<&str>| {
-        let these = |row: &&crate::support::Row| {
-            row.text("event") == Some(event) && (new.is_none() || row.text("new") == new)
-        };
-        rows.iter().filter(these).count()
-    };
-    assert_eq!(told("listen", None), 4096 + 50);
-    assert_eq!(told("state", Some("listen")), 4096 + 100 + 50);
 }

@@ -1,5 +1,7 @@
 //! What `io_uring` does is seen as what system calls do.
 
+use std::process::Output;
+
 use crate::{
     support::{Life, Netns, Trace, socktrace},
     uring_program::TASK,
@@ -24,6 +26,11 @@ pub(crate) fn possible() -> bool {
 /// Traces the program that does what `task` says.
 #[track_caller]
 fn traced(netns: &Netns, task: &str, options: &[&str]) -> Trace {
+    Trace::new(&output(netns, task, options))
+}
+
+/// What comes of that: rows, and what else the program says in JSON.
+pub(crate) fn output(netns: &Netns, task: &str, options: &[&str]) -> Output {
     let mut output = netns
         .command(socktrace().to_str().unwrap())
         .args(["trace", "-o", "json"])
@@ -39,7 +46,7 @@ fn traced(netns: &Netns, task: &str, options: &[&str]) -> Trace {
     let lines = output.stdout.split_inclusive(|&byte| byte == b'\n');
     let json = lines.filter(|line| line.starts_with(b"{"));
     output.stdout = json.collect::<Vec<_>>().concat();
-    Trace::new(&output)
+    output
 }
 
 /// The rows of the socket with this local port and this remote one.

@@ -42,6 +42,7 @@ fn program() {
         Ok("failures by calls") => failures(Way::Calls),
         Ok("families") => families(Ring::new()),
         Ok("multishot") => multishot(),
+        Ok("many multishots") => many_multishots(),
         Ok("direct") => direct(),
         Ok("batch") => batch(),
         Ok("bad close") => bad_close(),
@@ -280,6 +281,25 @@ fn multishot() {
         16,
     );
     assert_eq!(ring.ask(read.build().user_data(7)), 10);
+}
+
+/// More accepts under way than are remembered, then none, then a few.
+fn many_multishots() {
+    let (listener, _) = listener();
+    let fd = Fd(std::os::fd::AsRawFd::as_raw_fd(&listener));
+    let mut ring = Ring::new();
+    let begin = |ring: &mut Ring, number| {
+        ring.push(opcode::AcceptMulti::new(fd).build().user_data(number));
+        ring.0.submit().unwrap();
+    };
+    let many = 0..4096 + 50;
+    many.clone().for_each(|number| begin(&mut ring, number));
+    for number in many {
+        ring.push(opcode::AsyncCancel::new(number).build().user_data(u64::MAX));
+        ring.0.submit_and_wait(2).unwrap();
+        assert_eq!(ring.0.completion().count(), 2);
+    }
+    (0..50).for_each(|number| begin(&mut ring, number));
 }
 
 /// Sockets that are in no process's table of descriptors.
