@@ -24,6 +24,7 @@ mod peers;
 mod pidns;
 mod ports;
 mod programs;
+mod readers;
 mod reconcile;
 mod refusals;
 mod ring;

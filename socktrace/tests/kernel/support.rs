@@ -372,6 +372,12 @@ impl Background {
         kill_process(Pid::from_child(&self.child), Signal::CONT).unwrap();
     }
 
+    /// Ends it as nobody can prepare for.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     fn interrupt(&self) {
         let pid = Pid::from_child(&self.child);
         // It may be gone already.
