@@ -15,6 +15,7 @@ mod families;
 mod faults;
 mod filters;
 mod findings;
+mod hostile;
 mod listed;
 mod lives;
 mod lives_at_once;
