@@ -2,7 +2,7 @@
 //! those of the tests.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -136,6 +136,12 @@ impl Packages {
             .into_iter()
             .map(|it| (it.id.clone(), it))
             .collect();
+        let built = built()?;
+        let is_built = |id: &String| {
+            known
+                .get(id)
+                .is_some_and(|it| built.contains(&(it.name.clone(), it.version.clone())))
+        };
         let mut waiting: Vec<String> = known
             .values()
             .filter(|it| it.is_ours() && ROOTS.contains(&it.name.as_str()))
@@ -156,6 +162,7 @@ impl Packages {
                         .any(|it| it.kind.as_deref() != Some("dev"))
                 })
                 .map(|it| it.pkg.clone())
+                .filter(is_built)
                 .collect();
             waiting.extend(needed.iter().cloned());
             needs.insert(id, needed);
@@ -173,6 +180,26 @@ impl Packages {
         let needed = ours.flat_map(|(_, needed)| needed);
         needed.map(|id| self.all[id].name.as_str()).collect()
     }
+}
+
+/// Names and versions of what a build has. `cargo metadata` tells more: it adds up the features that
+/// anybody asks for, the tests included, and so names what is never compiled.
+fn built() -> Result<HashSet<(String, String)>> {
+    let mut tree = cargo("tree");
+    tree.args(["--locked", "--edges", "normal,build", "--target", PLATFORM]);
+    tree.args(["--prefix", "none", "--format", "{p}"]);
+    for root in ROOTS {
+        tree.args(["--package", root]);
+    }
+    let told = output(&mut tree)?;
+    // `name v1.2.3`, and then where it is.
+    let words = told.lines().map(|line| line.split(' '));
+    Ok(words
+        .filter_map(|mut words| {
+            let name = words.next()?.to_owned();
+            Some((name, words.next()?.strip_prefix('v')?.to_owned()))
+        })
+        .collect())
 }
 
 #[derive(Deserialize)]
@@ -193,4 +220,22 @@ fn checksums() -> Result<HashMap<(String, String), String>> {
     Ok(locked
         .filter_map(|it| Some(((it.name, it.version), it.checksum?)))
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Packages;
+
+    #[test]
+    fn what_is_never_compiled_is_not_among_them() {
+        let packages = Packages::read().unwrap();
+        let names: Vec<_> = packages.all.values().map(|it| it.name.as_str()).collect();
+        for part in ["aws-lc-sys", "aya-ebpf", "serde_derive", "rustix"] {
+            assert!(names.contains(&part), "{part}");
+        }
+        // The other cryptography of rustls, and what only tests have.
+        for none in ["ring", "proptest", "insta"] {
+            assert!(!names.contains(&none), "{none}");
+        }
+    }
 }
