@@ -5,7 +5,10 @@ use std::fmt::Write as _;
 
 use anyhow::{Result, bail};
 
-use crate::packages::{Package, Packages};
+use crate::{
+    looked::LOOKED,
+    packages::{Package, Packages},
+};
 
 /// Why we have what we name ourselves. Whoever adds a crate adds a line.
 const WHY: [(&str, &str); 54] = [
@@ -77,11 +80,12 @@ const HEAD: &str = "\
 Every package that is linked into socktrace, or runs while it is built, on x86-64 Linux with the versions of
 `Cargo.lock`. `cargo xtask docs` writes this page. The tests' packages are not in it, as they are not shipped.
 
-What this is and what not: a list to review by, not a review. Nobody of us has read all of this code, and no audits
-of others are imported (`cargo vet` would get them from the network at each run). What is checked at each change:
-where packages come from, their licences, and that none is there by a wildcard (`cargo deny check bans licenses
-sources`); known vulnerabilities with `cargo deny check advisories`, which needs the network. `cargo xtask sbom` writes
-the same list as CycloneDX.
+What this is and what not: a list to review by, and a record of the little that was looked at; not an audit. Nobody of us has
+read the code that is linked in, and no audits of others are imported (`cargo vet` would get them from the network at each
+run, and would show who vouches for which version; here nobody vouches). What is checked at each change: where packages
+come from, their licences, and that none is there by a wildcard (`cargo deny check bans licenses sources`); that what is fetched is what
+was fetched before (the checksums of `Cargo.lock`, `--locked`); known vulnerabilities with `cargo deny check advisories`, which
+needs the network. `cargo xtask sbom` writes the same list as CycloneDX.
 
 *build* runs code of the package while socktrace is built: a build script, or a macro. *unsafe* says that the word stands in the
 package's code, which is to be expected where it talks to the kernel, and tells nothing of the packages that it needs.
@@ -119,6 +123,50 @@ pub(crate) fn page(packages: &Packages) -> Result<String> {
     for package in others {
         _ = writeln!(page, "{}", row(package)?);
     }
+    page += &looked(packages)?;
+    Ok(page)
+}
+
+const LOOKED_HEAD: &str = "
+## What was looked at
+
+What runs on the machine of whoever builds socktrace, as that is where a bad package does harm first. By one pair of eyes, on
+2026-11-29. *Searched* is for the programs that a script starts, for files that it writes, and for the network: none asks it.
+
+";
+
+/// The record, and what it leaves out.
+fn looked(packages: &Packages) -> Result<String> {
+    let mut page = LOOKED_HEAD.to_owned();
+    page += "| package | version | how far | what it does |\n|---|---|---|---|\n";
+    let of = |name: &'static str| packages.all.values().filter(move |it| it.name == name);
+    for (name, version, depth, what) in LOOKED {
+        if of(name).next().is_none() {
+            bail!("{name} is not here any more: xtask/src/looked.rs");
+        }
+        let same = of(name).any(|it| it.version == version);
+        let other = if same { "" } else { ", and not the one above" };
+        let depth = depth.words();
+        _ = writeln!(page, "| {name} | {version}{other} | {depth} | {what} |");
+    }
+    let names = |what: &dyn Fn(&Package) -> bool| {
+        let such = packages.all.values().filter(|it| !it.is_ours() && what(it));
+        let mut names: Vec<_> = such.map(|it| it.name.as_str()).collect();
+        names.dedup();
+        names.join(", ")
+    };
+    let is_new = |it: &Package| {
+        let same = |looked: &&(&str, &str, _, _)| looked.0 == it.name && looked.1 == it.version;
+        !LOOKED.iter().any(|looked| same(&looked))
+    };
+    page += "\nNot looked at: the code that is linked in, with its unsafe parts; the C and assembly of aws-lc-sys; what scripts call \
+             (aya-build, autocfg, cc, cmake, version_check).\n";
+    let scripts = names(&|it| it.has("custom-build") && is_new(it));
+    if !scripts.is_empty() {
+        _ = writeln!(page, "Nor these scripts: {scripts}.");
+    }
+    let macros = names(&|it| it.has("proc-macro"));
+    _ = writeln!(page, "Nor the macros: {macros}.");
     Ok(page)
 }
 

@@ -12,6 +12,7 @@ mod util;
 
 mod compiler;
 mod linker;
+mod looked;
 mod toolchain;
 
 mod packages;
