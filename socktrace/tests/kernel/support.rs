@@ -480,6 +480,16 @@ pub(crate) fn patience(seconds: u64) -> Duration {
     Duration::from_secs(seconds) * times
 }
 
+/// Is the machine there for these tests only, so that its clock may be set and its memory be filled?
+/// `SOCKTRACE_TEST_MACHINE=own` says so (an emulated machine). Else it is said that it is not.
+pub(crate) fn is_our_machine() -> bool {
+    let ours = env::var("SOCKTRACE_TEST_MACHINE").is_ok_and(|it| it == "own");
+    if !ours {
+        println!("skipped: in full only where the machine is ours alone: cargo xtask vm");
+    }
+    ours
+}
+
 /// Runs a command that must succeed; its output.
 #[track_caller]
 pub(crate) fn run(command: &mut Command) -> String {

@@ -26,7 +26,7 @@ const EXIT: &str = "VM-EXIT ";
 
 /// QEMU without KVM, on one thread: version 7.2 has two faults that make boots fail now and then. One
 /// is in the instruction cmpxchg16b (so -cx16), one between the threads of its processors.
-const MACHINE: &str = "-M pc -accel tcg,thread=single -cpu max,-cx16 -smp 2 -m 2048 -nodefaults \
+const MACHINE: &str = "-M pc -accel tcg,thread=single -cpu max,-cx16 -smp 2 -nodefaults \
      -nic none -display none -no-reboot";
 
 /// For the kernel. An emulated timer may stand still for so long, on a busy machine, that a kernel that
@@ -38,18 +38,30 @@ const READY: &str = "VM-READY";
 /// How often a kernel may fail to come so far: that is the emulation's fault, not ours.
 const BOOTS: u32 = 3;
 
-/// Boots this kernel with this root, again if it comes to nothing. `folder` keeps the console and the
-/// output.
-pub(super) fn boot(kernel: &Kernel, initrd: &Path, folder: &Path, limit: Duration) -> Result<Done> {
+/// A machine that is to be.
+pub(super) struct Machine<'a> {
+    pub(super) kernel: &'a Kernel,
+    /// Its root.
+    pub(super) initrd: &'a Path,
+    /// In MB.
+    pub(super) memory: u32,
+    /// Keeps its console and its output.
+    pub(super) folder: &'a Path,
+    /// Before it is taken to hang.
+    pub(super) limit: Duration,
+}
+
+/// Boots it, again if it comes to nothing.
+pub(super) fn boot(machine: &Machine<'_>) -> Result<Done> {
     for _ in 1..BOOTS {
-        match boot_once(kernel, initrd, folder, limit) {
-            Err(error) if !text(&folder.join("output")).contains(READY) => {
+        match boot_once(machine) {
+            Err(error) if !text(&machine.folder.join("output")).contains(READY) => {
                 eprintln!("{error:#}\nit is booted again");
             }
             done => return done,
         }
     }
-    boot_once(kernel, initrd, folder, limit)
+    boot_once(machine)
 }
 
 fn text(path: &Path) -> String {
@@ -57,7 +69,8 @@ fn text(path: &Path) -> String {
     String::from_utf8_lossy(&bytes).replace('\r', "")
 }
 
-fn boot_once(kernel: &Kernel, initrd: &Path, folder: &Path, limit: Duration) -> Result<Done> {
+fn boot_once(machine: &Machine<'_>) -> Result<Done> {
+    let (kernel, folder, limit) = (machine.kernel, machine.folder, machine.limit);
     let (console, job) = (folder.join("console"), folder.join("output"));
     let mut qemu = Command::new("timeout");
     // In the foreground, so that Ctrl-C ends the machine, too.
@@ -65,10 +78,11 @@ fn boot_once(kernel: &Kernel, initrd: &Path, folder: &Path, limit: Duration) -> 
     qemu.arg(limit.as_secs().to_string());
     qemu.args(["nice", "-n", "5", "qemu-system-x86_64"]);
     qemu.args(MACHINE.split_whitespace());
+    qemu.args(["-m", &machine.memory.to_string()]);
     qemu.args(["-serial", &format!("file:{}", console.display())]);
     qemu.args(["-serial", &format!("file:{}", job.display())]);
     qemu.arg("-kernel").arg(kernel.image());
-    qemu.arg("-initrd").arg(initrd);
+    qemu.arg("-initrd").arg(machine.initrd);
     qemu.args(["-append", ARGUMENTS]);
     let log = folder.join("qemu.log");
     let status = qemu

@@ -25,6 +25,7 @@ use anyhow::{Result, anyhow, bail};
 use self::{
     guest::Programs,
     kernel::Kernel,
+    machine::Machine,
     outcome::{Outcome, Verdict},
     suites::{SUITES, Wanted},
 };
@@ -165,7 +166,13 @@ fn try_on(kernel: &Kernel, programs: &Programs, tests: &[String], vm: &Path) -> 
     archive::join(&[&debian, &ours], &initrd)?;
     eprintln!("\nLinux {}: {} tests", kernel.release, tests.len());
     let start = Instant::now();
-    let done = machine::boot(kernel, &initrd, &folder, LIMIT)?;
+    let done = machine::boot(&Machine {
+        kernel,
+        initrd: &initrd,
+        memory: guest::memory_for(tests),
+        folder: &folder,
+        limit: LIMIT,
+    })?;
     let outcome = Outcome::read(&done.output);
     for (check, line) in &outcome.doctor {
         if line.status != "ok" {
