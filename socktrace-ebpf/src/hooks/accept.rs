@@ -62,10 +62,13 @@ fn try_accept(context: &TracePointContext) -> Outcome {
 /// Identity of a listener, 0 if it is not known.
 #[inline(always)]
 pub(super) fn identity(listener: Option<SocketFile>) -> u64 {
+    // Not `map_or()`: the compiler may make that a function, to which it hands over nothing for the socket
+    // where there is none, and the verifier refuses what was never written.
+    let Some(file) = listener else {
+        return 0;
+    };
     // SAFETY: the listener is an open file's socket, which was cast.
-    listener.map_or(0, |file| unsafe {
-        sock::identity_any(file.sk, sock::kind::<Cast>(file.sk).protocol)
-    })
+    unsafe { sock::identity_any(file.sk, sock::kind::<Cast>(file.sk).protocol) }
 }
 
 /// The running process has accepted the socket.
