@@ -34,6 +34,9 @@ pub(crate) enum Subject {
     /// bpftrace with an empty program at the end of `accept4()`: what any hook of a system call costs all
     /// others, whoever attaches it
     EmptyExit,
+    /// bpftrace with empty programs where ours are, but for those of control groups, and all of them as classic
+    /// tracepoints: about what is left of the cost where programs do nothing
+    EmptyHooks,
     /// `ss -tan` once a second
     Ss,
     /// Prometheus' `node_exporter` with its collector tcpstat, scraped once a second
@@ -46,6 +49,13 @@ const ONE_LINER: &str = "tracepoint:sock:inet_sock_set_state \
 
 /// A program with nothing to do.
 const EMPTY_EXIT: &str = "tracepoint:syscalls:sys_exit_accept4 { $nothing = 1; }";
+
+/// Some, where a connection comes by.
+const EMPTY_HOOKS: &str = "\
+    tracepoint:sock:inet_sock_set_state, tracepoint:tcp:tcp_destroy_sock, \
+    tracepoint:syscalls:sys_exit_socket, tracepoint:syscalls:sys_exit_connect, \
+    tracepoint:syscalls:sys_exit_accept, tracepoint:syscalls:sys_exit_accept4, \
+    tracepoint:syscalls:sys_exit_bind, tracepoint:syscalls:sys_exit_listen { $nothing = 1; }";
 
 impl Subject {
     /// As in the table of results.
@@ -60,6 +70,7 @@ impl Subject {
             Self::Tcpstates => "tcpstates",
             Self::Bpftrace => "bpftrace one-liner",
             Self::EmptyExit => "empty, at accept4()'s end",
+            Self::EmptyHooks => "empty, on our hooks",
             Self::Ss => "ss -tan, each second",
             Self::NodeExporter => "node_exporter tcpstat",
         }
@@ -79,7 +90,7 @@ impl Subject {
         let program = match self {
             Self::Tcplife => "tcplife",
             Self::Tcpstates => "tcpstates",
-            Self::Bpftrace | Self::EmptyExit => "bpftrace",
+            Self::Bpftrace | Self::EmptyExit | Self::EmptyHooks => "bpftrace",
             Self::NodeExporter => "prometheus-node-exporter",
             _ => return None,
         };
@@ -110,6 +121,7 @@ impl Subject {
             Self::Tcpstates => ("tcpstates".into(), words(&[])),
             Self::Bpftrace => ("bpftrace".into(), words(&["-e", ONE_LINER])),
             Self::EmptyExit => ("bpftrace".into(), words(&["-e", EMPTY_EXIT])),
+            Self::EmptyHooks => ("bpftrace".into(), words(&["-e", EMPTY_HOOKS])),
             Self::Ss => return inside(netns, "while ss -tan; do sleep 1; done"),
             Self::NodeExporter => {
                 return inside(
