@@ -13,6 +13,10 @@ pub const NUMBER_MARK: u32 = 0x736b_0000;
 
 /// Number of the word of [`Offsets`] that lies there, in bytes.
 #[must_use]
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "no struct of ours is that large"
+)]
 pub const fn offset_number(at: usize) -> u32 {
     (at / 4) as u32
 }

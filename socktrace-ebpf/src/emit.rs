@@ -28,7 +28,7 @@ pub(crate) fn run(kind: EventKind, decide: impl FnOnce() -> Outcome) {
 }
 
 /// The same in a program that alone counts this kind in books of its own, or whose likes the kernel
-/// runs one at a time on a CPU: all of classic tracepoints (`trace_call_bpf()`, kernel/trace/bpf_trace.c).
+/// runs one at a time on a CPU: all of classic tracepoints (`trace_call_bpf()`, `kernel/trace/bpf_trace.c`).
 #[inline(always)]
 pub(crate) fn run_alone(kind: EventKind, decide: impl FnOnce() -> Outcome) {
     counted(Books::Own, kind, decide);

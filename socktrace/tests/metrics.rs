@@ -44,9 +44,10 @@ fn added_up(recording: &str, most: usize, full: bool) -> Reading {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("testdata/{recording}.rec"));
     let mut reader = Reader::new(File::open(path).unwrap()).unwrap();
     let tally = Rc::new(RefCell::new(Tally::new(owners(most))));
-    let sink: Box<dyn Sink> = match full {
-        false => Box::new(Adder(Rc::clone(&tally))),
-        true => Box::new(Full(Adder(Rc::clone(&tally)))),
+    let sink: Box<dyn Sink> = if full {
+        Box::new(Full(Adder(Rc::clone(&tally))))
+    } else {
+        Box::new(Adder(Rc::clone(&tally)))
     };
     let clock = reader.clock();
     let mut pipeline = Pipeline::new(Select::default(), Report::Trace, Some(sink), clock);

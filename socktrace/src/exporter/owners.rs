@@ -86,13 +86,12 @@ impl Owners {
         {
             return owner;
         }
-        let owner = match self.by_process.get(&key) {
-            Some(owner) => *owner,
-            None => {
-                let owner = self.named(process);
-                self.by_process.insert(key, owner);
-                owner
-            }
+        let owner = if let Some(owner) = self.by_process.get(&key) {
+            *owner
+        } else {
+            let owner = self.named(process);
+            self.by_process.insert(key, owner);
+            owner
         };
         self.last = Some((key, owner));
         owner

@@ -45,12 +45,13 @@ impl<W: Write> Json<W> {
             change,
             clock,
         };
-        match &self.fields {
-            Some(fields) => fields.iter().for_each(|&field| line.put_any(field)),
-            None => {
-                put_common(&mut line);
-                rest(change, |field| line.put_any(field));
+        if let Some(fields) = &self.fields {
+            for &field in fields {
+                line.put_any(field);
             }
+        } else {
+            put_common(&mut line);
+            rest(change, |field| line.put_any(field));
         }
         self.line.extend_from_slice(b"}\n");
         // In the place of the first comma.
@@ -121,9 +122,9 @@ fn rest(change: &Change, mut put: impl FnMut(Field)) {
     if change.other_actor().is_some() {
         put(Field::ActorPid);
     }
-    added(change.what.kind())
-        .iter()
-        .for_each(|&field| put(field));
+    for &field in added(change.what.kind()) {
+        put(field);
+    }
 }
 
 /// A row on its way into a line: a comma before each key.

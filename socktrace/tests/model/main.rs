@@ -284,7 +284,7 @@ proptest! {
             table.keeps_exited = true;
         }
         let shown = world.shown();
-        for (place, told) in cycled(folded(&world.told), &fates).into_iter().enumerate() {
+        for (place, told) in cycled(&folded(&world.told), &fates).into_iter().enumerate() {
             let mut rows = [Vec::new(), Vec::new()];
             let now = world.later();
             for (whole, (table, rows)) in [true, false].into_iter().zip(tables.iter_mut().zip(&mut rows)) {
@@ -324,7 +324,7 @@ proptest! {
 }
 
 /// Each as often and as late as its fate wants it.
-fn cycled<T: Clone>(told: Vec<T>, fates: &[Fate]) -> Vec<T> {
+fn cycled<T: Clone>(told: &[T], fates: &[Fate]) -> Vec<T> {
     let mut arrives = Vec::new();
     for (place, (it, fate)) in told.iter().zip(fates.iter().cycle()).enumerate() {
         let (at, times) = match *fate {
