@@ -223,7 +223,7 @@ pub(crate) fn tell(context: *mut c_void, life: *mut LifeEvent, now: u64) {
                 EventKind::Life,
                 now,
                 &Context(context),
-                |record: *mut LifeEvent| {
+                move |record: *mut LifeEvent| {
                     // A word at a time: a helper would do the same, and look after faults.
                     let (from, to) = (life.cast::<u64>(), record.cast::<u64>());
                     for word in size_of::<Header>() / 8..size_of::<LifeEvent>() / 8 {

@@ -45,10 +45,14 @@ fn introduce(context: *mut c_void, tgid: u32) -> u32 {
         let context = Context(context);
         // SAFETY: every field is written.
         let outcome = unsafe {
-            emit(EventKind::Process, &context, |record: *mut ProcessEvent| {
-                (&raw mut (*record).start_ns).write(start_ns);
-                (&raw mut (*record).comm).cast::<[u64; 2]>().write(comm);
-            })
+            emit(
+                EventKind::Process,
+                &context,
+                move |record: *mut ProcessEvent| {
+                    (&raw mut (*record).start_ns).write(start_ns);
+                    (&raw mut (*record).comm).cast::<[u64; 2]>().write(comm);
+                },
+            )
         };
         // What user space did not get is told again. Where the map is full it is told each time.
         if matches!(outcome, Outcome::Emitted) {

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
-    install,
+    btf, install,
     record::{Record, object},
     sources,
     toolchain::Toolchain,
@@ -126,7 +126,10 @@ fn compile(toolchain: &Toolchain) -> Result<Vec<u8>> {
         .arg("--strip-debug")
         .arg(&built)
         .arg(&stripped))?;
-    fs::read(&stripped).with_context(|| format!("cannot read {}", stripped.display()))
+    let bytes =
+        fs::read(&stripped).with_context(|| format!("cannot read {}", stripped.display()))?;
+    btf::check(&bytes)?;
+    Ok(bytes)
 }
 
 /// A cargo command over the kernel side. What the host runs for it, macros and build scripts, is

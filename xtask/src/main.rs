@@ -24,6 +24,7 @@ mod release;
 
 mod bench;
 mod bpf;
+mod btf;
 mod dependencies;
 mod dist;
 mod docs;

@@ -56,7 +56,7 @@ fn try_accept(context: &TracePointContext) -> Outcome {
     };
     let listener = task::argument(0).and_then(|fd| file::socket(fd as i32));
     let stack = stack::of_call(context, tgid);
-    accepted(context, tgid, &socket, identity(listener), fd, stack)
+    accepted(context, tgid, socket, identity(listener), fd, stack)
 }
 
 /// Identity of a listener, 0 if it is not known.
@@ -76,7 +76,7 @@ pub(super) fn identity(listener: Option<SocketFile>) -> u64 {
 pub(super) fn accepted(
     context: &impl EbpfContext,
     tgid: u32,
-    socket: &Subject,
+    socket: Subject,
     listener: u64,
     fd: i32,
     stack: u32,
@@ -90,12 +90,16 @@ pub(super) fn accepted(
     name::local(context, socket);
     // SAFETY: every field of the record is written.
     unsafe {
-        emit(EventKind::Accept, context, |record: *mut AcceptEvent| {
-            (&raw mut (*record).header.stack).write(stack);
-            socket.describe(&raw mut (*record).socket);
-            (&raw mut (*record).listener).write(listener);
-            (&raw mut (*record).fd).write(fd);
-            (&raw mut (*record).pad).write(0);
-        })
+        emit(
+            EventKind::Accept,
+            context,
+            move |record: *mut AcceptEvent| {
+                (&raw mut (*record).header.stack).write(stack);
+                socket.describe(&raw mut (*record).socket);
+                (&raw mut (*record).listener).write(listener);
+                (&raw mut (*record).fd).write(fd);
+                (&raw mut (*record).pad).write(0);
+            },
+        )
     }
 }

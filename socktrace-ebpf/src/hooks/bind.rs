@@ -59,7 +59,7 @@ fn try_call(context: &TracePointContext, kind: EventKind) -> Outcome {
         backlog: second,
         target: task::argument(1).zip(task::argument(2)),
     };
-    called(context, tgid, &socket, &call)
+    called(context, tgid, socket, &call)
 }
 
 /// A `bind()` or a `listen()`.
@@ -79,7 +79,7 @@ pub(super) struct Call {
 pub(super) fn called(
     context: &impl EbpfContext,
     tgid: u32,
-    socket: &Subject,
+    socket: Subject,
     call: &Call,
 ) -> Outcome {
     let &Call {
@@ -110,7 +110,7 @@ pub(super) fn called(
     }
     // SAFETY: every field of the record is written.
     unsafe {
-        emit(kind, context, |record: *mut CallEvent| {
+        emit(kind, context, move |record: *mut CallEvent| {
             socket.describe(&raw mut (*record).socket);
             (&raw mut (*record).fd).write(fd);
             (&raw mut (*record).ret).write(ret);

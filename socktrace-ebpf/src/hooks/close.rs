@@ -75,7 +75,7 @@ fn try_close(context: &TracePointContext, file: SocketFile, fd: i32, by: ClosedB
         return Outcome::LostMap;
     }
     let left = socket.file.references_left();
-    let describe = |out| {
+    let describe = move |out| {
         // SAFETY: `out` is part of the record.
         unsafe { socket.describe(out) }
     };
@@ -102,7 +102,7 @@ pub(super) fn closed(
     announce(context, tgid);
     // SAFETY: every field of the record is written.
     unsafe {
-        emit(EventKind::Close, context, |record: *mut CloseEvent| {
+        emit(EventKind::Close, context, move |record: *mut CloseEvent| {
             describe(&raw mut (*record).socket);
             (&raw mut (*record).fd).write(fd);
             (&raw mut (*record).by).write(by as u32);
@@ -142,7 +142,7 @@ fn try_descriptors(context: &impl EbpfContext, by: ClosedBy) -> Outcome {
         emit(
             EventKind::Descriptors,
             context,
-            |record: *mut DescriptorsEvent| {
+            move |record: *mut DescriptorsEvent| {
                 (&raw mut (*record).by).write(by as u32);
                 (&raw mut (*record).pad).write(0);
                 task::open_descriptors(task::current(), after_exec, &raw mut (*record).open);

@@ -64,7 +64,7 @@ fn try_connect(context: &TracePointContext) -> Outcome {
         target,
         stack: stack::of_call(context, tgid),
     };
-    connected(context, tgid, &socket, &call)
+    connected(context, tgid, socket, &call)
 }
 
 /// A `connect()` that is over.
@@ -84,7 +84,7 @@ pub(super) struct Returned {
 pub(super) fn connected(
     context: &impl EbpfContext,
     tgid: u32,
-    socket: &Subject,
+    socket: Subject,
     call: &Returned,
 ) -> Outcome {
     let Returned {
@@ -105,21 +105,25 @@ pub(super) fn connected(
     }
     // SAFETY: every field of the record is written.
     unsafe {
-        emit(EventKind::Connect, context, |record: *mut ConnectEvent| {
-            (&raw mut (*record).header.stack).write(stack);
-            socket.describe(&raw mut (*record).socket);
-            (&raw mut (*record).fd).write(fd);
-            (&raw mut (*record).ret).write(ret);
-            (&raw mut (*record).pad).write(0);
-            let copy = (&raw mut (*record).target).cast::<[u32; 7]>();
-            copy.write([0; 7]);
-            if ret < 0
-                && ret != -EINPROGRESS
-                && let Some((address, length)) = target
-            {
-                copy_target(address, length, copy);
-            }
-        })
+        emit(
+            EventKind::Connect,
+            context,
+            move |record: *mut ConnectEvent| {
+                (&raw mut (*record).header.stack).write(stack);
+                socket.describe(&raw mut (*record).socket);
+                (&raw mut (*record).fd).write(fd);
+                (&raw mut (*record).ret).write(ret);
+                (&raw mut (*record).pad).write(0);
+                let copy = (&raw mut (*record).target).cast::<[u32; 7]>();
+                copy.write([0; 7]);
+                if ret < 0
+                    && ret != -EINPROGRESS
+                    && let Some((address, length)) = target
+                {
+                    copy_target(address, length, copy);
+                }
+            },
+        )
     }
 }
 

@@ -69,11 +69,15 @@ unsafe fn try_destroy<M: SockMemory>(context: &impl EbpfContext, sk: Sock) -> Ou
         // Whatever its ports: before it had any, its first events may have passed, and user space
         // keeps a socket until it hears of its end.
         let at = sock::endpoint::<M>(sk, Kind::tcp::<M>(sk));
-        emit(EventKind::Destroy, context, |record: *mut DestroyEvent| {
-            sock::describe::<M>(sk, id, &at, &raw mut (*record).socket);
-            (&raw mut (*record).error).write(sock::error::<M>(sk));
-            (&raw mut (*record).pad).write(0);
-        })
+        emit(
+            EventKind::Destroy,
+            context,
+            move |record: *mut DestroyEvent| {
+                sock::describe::<M>(sk, id, &at, &raw mut (*record).socket);
+                (&raw mut (*record).error).write(sock::error::<M>(sk));
+                (&raw mut (*record).pad).write(0);
+            },
+        )
     }
 }
 
@@ -122,11 +126,15 @@ unsafe fn try_release(context: &SockContext, sk: Sock) -> Outcome {
             return Outcome::Filtered;
         }
         let at = sock::endpoint::<Probed>(sk, kind);
-        emit(EventKind::Destroy, context, |record: *mut DestroyEvent| {
-            sock::describe::<Probed>(sk, id, &at, &raw mut (*record).socket);
-            (&raw mut (*record).error).write(sock::error::<Probed>(sk));
-            (&raw mut (*record).pad).write(0);
-        })
+        emit(
+            EventKind::Destroy,
+            context,
+            move |record: *mut DestroyEvent| {
+                sock::describe::<Probed>(sk, id, &at, &raw mut (*record).socket);
+                (&raw mut (*record).error).write(sock::error::<Probed>(sk));
+                (&raw mut (*record).pad).write(0);
+            },
+        )
     }
 }
 
@@ -143,10 +151,14 @@ pub(super) fn destroyed_by_close(
     }
     // SAFETY: every field of the record is written.
     unsafe {
-        emit(EventKind::Destroy, context, |record: *mut DestroyEvent| {
-            describe(&raw mut (*record).socket);
-            (&raw mut (*record).error).write(error);
-            (&raw mut (*record).pad).write(0);
-        })
+        emit(
+            EventKind::Destroy,
+            context,
+            move |record: *mut DestroyEvent| {
+                describe(&raw mut (*record).socket);
+                (&raw mut (*record).error).write(error);
+                (&raw mut (*record).pad).write(0);
+            },
+        )
     }
 }

@@ -26,13 +26,13 @@ enum Memory {
 
 /// Are names of this socket told?
 #[inline(always)]
-fn has_name(socket: &Subject) -> bool {
+fn has_name(socket: Subject) -> bool {
     socket.at.kind.protocol == Protocol::Unix && filter::kind(EventKind::Name)
 }
 
 /// The socket's own name.
 #[inline(always)]
-pub(super) fn local(context: &impl EbpfContext, socket: &Subject) {
+pub(super) fn local(context: &impl EbpfContext, socket: Subject) {
     if !has_name(socket) {
         return;
     }
@@ -43,7 +43,7 @@ pub(super) fn local(context: &impl EbpfContext, socket: &Subject) {
 
 /// The name of the socket to which it was connected.
 #[inline(always)]
-pub(super) fn remote(context: &impl EbpfContext, socket: &Subject) {
+pub(super) fn remote(context: &impl EbpfContext, socket: Subject) {
     if !has_name(socket) {
         return;
     }
@@ -62,7 +62,7 @@ pub(super) fn remote(context: &impl EbpfContext, socket: &Subject) {
 /// The name that a failed `bind()` or `connect()` asked for: `target` is where a `sockaddr` is in
 /// the process's memory, and its length. Read at the end of the call.
 #[inline(always)]
-pub(super) fn asked(context: &impl EbpfContext, socket: &Subject, target: Option<(u64, u64)>) {
+pub(super) fn asked(context: &impl EbpfContext, socket: Subject, target: Option<(u64, u64)>) {
     if !has_name(socket) {
         return;
     }
@@ -79,7 +79,7 @@ pub(super) fn asked(context: &impl EbpfContext, socket: &Subject, target: Option
 }
 
 #[inline(always)]
-fn tell(context: &impl EbpfContext, socket: &Subject, of: NameOf, memory: Memory, name: Name) {
+fn tell(context: &impl EbpfContext, socket: Subject, of: NameOf, memory: Memory, name: Name) {
     run(EventKind::Name, || {
         if name.length == 0 {
             return Outcome::Filtered;
@@ -89,7 +89,7 @@ fn tell(context: &impl EbpfContext, socket: &Subject, of: NameOf, memory: Memory
         let length = name.length.min(NAME_BYTES as u32);
         // SAFETY: every field of the record is written, and the helpers check addresses.
         unsafe {
-            emit(EventKind::Name, context, |record: *mut NameEvent| {
+            emit(EventKind::Name, context, move |record: *mut NameEvent| {
                 socket.describe(&raw mut (*record).socket);
                 (&raw mut (*record).of).write(of as u16);
                 (&raw mut (*record).length).write(length as u16);

@@ -39,7 +39,7 @@ fn sched_process_fork(context: BtfTracePointContext) -> i32 {
             }
             let (start_ns, comm) = task::identity(child);
             let shares = task::files(parent) == task::files(child);
-            let outcome = emit(EventKind::Fork, &context, |record: *mut ForkEvent| {
+            let outcome = emit(EventKind::Fork, &context, move |record: *mut ForkEvent| {
                 (&raw mut (*record).start_ns).write(start_ns);
                 (&raw mut (*record).comm).cast::<[u64; 2]>().write(comm);
                 (&raw mut (*record).child).write(to);
@@ -66,7 +66,7 @@ fn sched_process_exec(context: BtfTracePointContext) -> i32 {
         // SAFETY: the current task is typed; every field of the record is written.
         unsafe {
             let (_, comm) = task::identity(current);
-            emit(EventKind::Exec, &context, |record: *mut ExecEvent| {
+            emit(EventKind::Exec, &context, move |record: *mut ExecEvent| {
                 (&raw mut (*record).comm).cast::<[u64; 2]>().write(comm);
                 task::open_descriptors(current, false, &raw mut (*record).open);
             })

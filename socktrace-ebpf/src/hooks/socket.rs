@@ -81,7 +81,7 @@ fn try_socket(context: &TracePointContext, fd: i32) -> Outcome {
     if let Some((id, kind)) = Subject::newborn(&file) {
         announce(context, tgid);
         let first = life::step(EventKind::Socket, tgid, fd, i32::from(sock::SOCK_STREAM));
-        let describe = |out| {
+        let describe = move |out| {
             // SAFETY: `out` is a life that begins.
             unsafe { sock::newborn(file.sk, id, kind, out) }
         };
@@ -92,7 +92,7 @@ fn try_socket(context: &TracePointContext, fd: i32) -> Outcome {
     let Some(socket) = Subject::of(file) else {
         return Outcome::Filtered;
     };
-    created(context, tgid, &socket, fd, stack::of_call(context, tgid))
+    created(context, tgid, socket, fd, stack::of_call(context, tgid))
 }
 
 /// The running process has created the socket. `stack` is of [`stack`](crate::stack), here and in
@@ -101,7 +101,7 @@ fn try_socket(context: &TracePointContext, fd: i32) -> Outcome {
 pub(super) fn created(
     context: &impl EbpfContext,
     tgid: u32,
-    socket: &Subject,
+    socket: Subject,
     fd: i32,
     stack: u32,
 ) -> Outcome {
@@ -111,12 +111,16 @@ pub(super) fn created(
     announce(context, tgid);
     // SAFETY: every field of the record is written.
     unsafe {
-        emit(EventKind::Socket, context, |record: *mut SocketEvent| {
-            (&raw mut (*record).header.stack).write(stack);
-            socket.describe(&raw mut (*record).socket);
-            (&raw mut (*record).fd).write(fd);
-            let socket_type = sock::socket_type::<Cast>(socket.file.sk);
-            (&raw mut (*record).socket_type).write(socket_type);
-        })
+        emit(
+            EventKind::Socket,
+            context,
+            move |record: *mut SocketEvent| {
+                (&raw mut (*record).header.stack).write(stack);
+                socket.describe(&raw mut (*record).socket);
+                (&raw mut (*record).fd).write(fd);
+                let socket_type = sock::socket_type::<Cast>(socket.file.sk);
+                (&raw mut (*record).socket_type).write(socket_type);
+            },
+        )
     }
 }

@@ -19,6 +19,7 @@ use crate::{
 };
 
 /// A socket of the running process that may pass the filters.
+#[derive(Clone, Copy)]
 pub(super) struct Subject {
     pub(super) file: SocketFile,
     pub(super) at: Endpoint,

@@ -82,7 +82,7 @@ fn remember_close(context: &impl EbpfContext, request: Request) {
     life::over(context, socket.id);
     let references_left = socket.file.references_left();
     let ends = references_left == 0 && socket.ends_by_close();
-    let describe = |out| {
+    let describe = move |out| {
         // SAFETY: `out` is part of a record.
         unsafe { socket.describe(out) }
     };
@@ -206,7 +206,7 @@ fn try_accept(
         return Outcome::Filtered;
     };
     match Subject::of(file) {
-        Some(socket) => accepted(context, tgid, &socket, listener, fd, stack::of_ring()),
+        Some(socket) => accepted(context, tgid, socket, listener, fd, stack::of_ring()),
         None => Outcome::Filtered,
     }
 }
@@ -218,7 +218,7 @@ fn try_socket(context: &impl EbpfContext, ring: Ring, slot: u32, result: i32) ->
         return Outcome::Filtered;
     };
     match Subject::of(file) {
-        Some(socket) => created(context, tgid, &socket, fd, stack::of_ring()),
+        Some(socket) => created(context, tgid, socket, fd, stack::of_ring()),
         None => Outcome::Filtered,
     }
 }
@@ -246,7 +246,7 @@ fn try_connect(context: &impl EbpfContext, request: Request, result: i32) -> Out
         target: Some(target),
         stack: stack::of_ring(),
     };
-    connected(context, tgid, &socket, &call)
+    connected(context, tgid, socket, &call)
 }
 
 #[inline(always)]
@@ -266,7 +266,7 @@ fn try_call(
                 backlog,
                 target: None,
             };
-            called(context, tgid, &socket, &call)
+            called(context, tgid, socket, &call)
         }
         _ => Outcome::Filtered,
     }
@@ -281,7 +281,7 @@ fn try_close(context: &impl EbpfContext, request: Request, result: i32) {
         return;
     };
     let tgid = caller(EventKind::Close).filter(|_| result == 0);
-    let describe = |out: *mut SocketInfo| {
+    let describe = move |out: *mut SocketInfo| {
         // SAFETY: `out` is part of a record.
         unsafe { out.write(closing.socket) }
     };

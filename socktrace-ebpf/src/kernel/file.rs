@@ -14,6 +14,7 @@ const TYPE_MASK: u16 = 0o170_000;
 const SOCKET: u16 = 0o140_000;
 
 /// An open file that is a socket.
+#[derive(Clone, Copy)]
 pub(crate) struct SocketFile {
     file: *const u8,
     pub(crate) sk: Sock,

@@ -210,6 +210,7 @@ pub(crate) fn forget_identity(sk: Sock) {
 }
 
 /// Kind, family and ports: what filters ask for.
+#[derive(Clone, Copy)]
 pub(crate) struct Endpoint {
     pub(crate) kind: Kind,
     /// IPv4 for an IPv6 socket that talks to an IPv4-mapped address.
