@@ -27,9 +27,9 @@ use crate::{
 };
 
 /// A socket is young for so long: afterwards somebody may be waiting to hear of it.
-const YOUNG_NS: u64 = 1_000_000_000;
+const YOUNG_NS: i64 = 1_000_000_000;
 /// Since when nobody can be adding to a life that was young a moment ago.
-const OLD_NS: u64 = 2 * YOUNG_NS;
+const OLD_NS: i64 = 2 * YOUNG_NS;
 
 /// In [`LifeEvent::count`] of the map: it is being told, so nothing can be added.
 const TOLD: u64 = 1 << 32;
@@ -127,7 +127,7 @@ pub(crate) fn begin(
         let other = whose(life).read_volatile();
         if other != 0 {
             let age = now.wrapping_sub((&raw const (*life).began_ns).read_volatile());
-            if other == UNFINISHED || (age as i64) < OLD_NS as i64 {
+            if other == UNFINISHED || (age as i64) < OLD_NS {
                 return false;
             }
             tell(context.as_ptr(), life, now);
@@ -137,9 +137,10 @@ pub(crate) fn begin(
         }
         describe(&raw mut (*life).socket);
         (&raw mut (*life).began_ns).write(now);
-        (&raw mut (*life).bytes_acked).write(0);
-        (&raw mut (*life).bytes_received).write(0);
-        (&raw mut (*life).listener).write(0);
+        // Zeroes in a row become a call that writes them byte by byte.
+        (&raw mut (*life).bytes_acked).write_volatile(0);
+        (&raw mut (*life).bytes_received).write_volatile(0);
+        (&raw mut (*life).listener).write_volatile(0);
         (&raw mut (*life).count).write(1);
         (&raw mut (*life).steps).cast::<Step>().write(first);
         whose(life).write_volatile(id);
@@ -174,7 +175,7 @@ pub(crate) fn add(context: &impl EbpfContext, life: *mut LifeEvent, mut step: St
         let steps = (&raw mut (*life).steps).cast::<Step>();
         let now = bpf_ktime_get_ns();
         let age = now.wrapping_sub((*life).began_ns) as i64;
-        if age < YOUNG_NS as i64 {
+        if age < YOUNG_NS {
             // Another CPU's clock may be a little behind.
             step.after_ns = if age < 0 { 0 } else { age as u32 };
             let at = fetch_add(&raw mut (*life).count, 1);
