@@ -195,7 +195,7 @@ impl Records {
                 }
                 self.now += 100;
                 life.began_ns = self.now;
-                let Ok(told) = Life::new(*life) else { continue };
+                let Ok(told) = Life::new(life) else { continue };
                 let Some(event) = told.events(at).next() else {
                     continue;
                 };

@@ -61,7 +61,7 @@ impl Pipeline {
         let wants_all = select.is_everything();
         let mut table = SocketTable::default();
         table.looks = match (&sink, report) {
-            (_, Report::Life) => life::may_end,
+            (_, Report::Life) => life::looks,
             (Some(sink), _) if wants_all => sink.looks(),
             _ => table.looks,
         };
@@ -326,7 +326,7 @@ impl Pipeline {
 
     fn lost(&mut self, count: u64, place: Place, mono_ns: u64) -> io::Result<()> {
         self.table.lost(mono_ns);
-        self.show(&Change {
+        self.show(&mut Change {
             mono_ns,
             socket: View::default(),
             actor: None,
@@ -347,24 +347,17 @@ impl Pipeline {
 
     /// Shows what changed; the list is used again.
     fn show_all(&mut self, mut changes: Vec<Change>) -> io::Result<()> {
-        let result = changes.iter().try_for_each(|change| self.show(change));
+        let result = changes.iter_mut().try_for_each(|change| self.show(change));
         changes.clear();
         self.changes = changes;
         result
     }
 
-    fn show(&mut self, change: &Change) -> io::Result<()> {
-        let life;
-        let change = match self.report {
-            Report::Trace => change,
-            Report::Life => {
-                let Some(row) = life::ended(change) else {
-                    return Ok(());
-                };
-                life = row;
-                &life
-            }
-        };
+    fn show(&mut self, change: &mut Change) -> io::Result<()> {
+        if self.report == Report::Life && !life::ends(change) {
+            return Ok(());
+        }
+        let change = &*change;
         if self.is_full() || !(self.wants_all || self.select.wants(change, &self.clock)) {
             return Ok(());
         }

@@ -9,7 +9,7 @@ use crate::{
     ports::{Outcome, Signals},
     sink::Sink,
     source::snapshot::Protocol,
-    table::Looks,
+    table::{Look, Looks},
 };
 
 /// What was heard.
@@ -69,6 +69,9 @@ impl Sink for Ears {
     }
 
     fn looks(&self) -> Looks {
-        |what| matches!(what, What::Connect { .. } | What::End { .. })
+        |_, what| match what {
+            What::Connect { .. } | What::End { .. } => Look::Full,
+            _ => Look::Kind,
+        }
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     clock::Clock,
     errno::{EADDRINUSE, EADDRNOTAVAIL},
     sink::Sink,
-    table::Looks,
+    table::{Look, Looks},
 };
 
 /// By protocol and role.
@@ -169,7 +169,13 @@ impl Sink for Adder {
     }
 
     fn looks(&self) -> Looks {
-        has_owner
+        |_, what| {
+            if has_owner(what) {
+                Look::Full
+            } else {
+                Look::Kind
+            }
+        }
     }
 }
 

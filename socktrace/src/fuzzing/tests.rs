@@ -3,6 +3,8 @@
 use std::{fs, path::Path};
 
 use proptest::{prelude::*, sample::select};
+use socktrace_common::event::LifeEvent;
+use zerocopy::FromBytes as _;
 
 use super::{TARGETS, stream};
 use crate::{
@@ -71,7 +73,8 @@ fn seeds_reach_what_they_are_for() {
     );
     assert!(first("filters/ss").parse::<Expression>().is_ok());
     let life = fs::read(root().join("../fuzz/seeds/records/life")).unwrap();
-    assert_eq!(Life::decode(&life[1..]).map(|it| it.len()), Ok(9));
+    let (life, _) = LifeEvent::read_from_prefix(&life[1..]).unwrap();
+    assert_eq!(Life::new(&life).map(|it| it.len()), Ok(9));
     let mut found = 0;
     for seed in seeds("netlink") {
         let protocol = Protocols::ALL[usize::from(seed[0])];

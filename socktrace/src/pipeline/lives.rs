@@ -5,21 +5,24 @@ use std::io;
 use socktrace_common::{event::LifeEvent, socket::SocketInfo};
 
 use super::Pipeline;
-use crate::{source::Item, unfold::Life};
+use crate::{
+    source::Item,
+    unfold::{self, Life},
+};
 
 impl Pipeline {
     /// Takes in what the kernel side has kept so far of a socket that the table does not know. The rest
     /// of its life is told when that is over. `place`: where somebody has found it.
-    pub fn preview(&mut self, life: LifeEvent, place: Option<&SocketInfo>) -> io::Result<()> {
+    pub fn preview(&mut self, mut life: LifeEvent, place: Option<&SocketInfo>) -> io::Result<()> {
+        if let Some(place) = place {
+            unfold::place(&mut life, place);
+        }
         // It is told in full later; what is wrong with it is told then.
-        let Ok(mut life) = Life::new(life) else {
+        let Ok(life) = Life::new(&life) else {
             return Ok(());
         };
-        if let Some(place) = place {
-            life.place(place);
-        }
         self.previewed.insert(life.id(), life.len());
-        self.lived(&life, 0)
+        self.lived(life, 0)
     }
 
     pub(super) fn life_came(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -31,11 +34,11 @@ impl Pipeline {
         self.sequence.see(header.cpu, header.seq, header.mono_ns);
         self.last_ns = self.last_ns.max(header.mono_ns);
         let known = self.previewed.remove(&life.id()).unwrap_or(0);
-        self.lived(&life, known)
+        self.lived(life, known)
     }
 
     /// Takes in all steps of a life but the first so many.
-    fn lived(&mut self, life: &Life, known: usize) -> io::Result<()> {
+    fn lived(&mut self, life: Life<'_>, known: usize) -> io::Result<()> {
         self.table.keeps_exited = true;
         let mut changes = std::mem::take(&mut self.changes);
         if known == 0 && life.is_whole() {

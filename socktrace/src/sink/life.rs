@@ -14,6 +14,7 @@ use crate::{
     change::{Change, Endpoint, Protocol, UnixName, What},
     clock::Clock,
     field::printable,
+    table::Look,
 };
 
 /// Writes lives.
@@ -125,43 +126,38 @@ fn cell<T>(
     line.push(b' ');
 }
 
-/// May it end a connection?
-pub fn may_end(what: &What) -> bool {
-    let over = matches!(
-        what,
+/// Rows that become none of a life are not looked at.
+pub fn looks(protocol: Protocol, what: &What) -> Look {
+    match what {
         What::State {
-            outcome: Some(_),
-            ..
+            outcome: Some(_), ..
         }
-    );
-    over || matches!(what, What::End { .. } | What::Lost { .. })
+        | What::Lost { .. } => Look::Full,
+        What::End { .. } if protocol != Protocol::Tcp => Look::Full,
+        _ => Look::None,
+    }
 }
 
-/// The row of a life, if this change ends a connection: `end`, as of the connection. The socket
-/// itself may go on, with a descriptor that nobody closes or with another connection. What is not
-/// TCP has no other life than its socket's.
-pub fn ended(change: &Change) -> Option<Change> {
-    let What::State {
-        outcome: Some(outcome),
-        role,
-        ..
-    } = change.what
-    else {
-        let tcp = change.socket.protocol == Some(Protocol::Tcp);
-        let shown = match change.what {
-            What::Lost { .. } => true,
-            What::End { .. } => !tcp,
-            _ => false,
-        };
-        return shown.then(|| change.clone());
-    };
-    Some(Change {
-        what: What::End {
-            lifetime_ns: outcome.duration_ns,
+/// Makes of a change that ends a connection the row of a life: `end`, as of the connection. The socket
+/// itself may go on, with a descriptor that nobody closes or with another connection. What is not TCP has no
+/// other life than its socket's. False if there is no row of it.
+pub fn ends(change: &mut Change) -> bool {
+    match change.what {
+        What::State {
+            outcome: Some(outcome),
             role,
-            reason: outcome.reason,
-            bytes: Some(outcome.bytes),
-        },
-        ..change.clone()
-    })
+            ..
+        } => {
+            change.what = What::End {
+                lifetime_ns: outcome.duration_ns,
+                role,
+                reason: outcome.reason,
+                bytes: Some(outcome.bytes),
+            };
+            true
+        }
+        What::Lost { .. } => true,
+        What::End { .. } => change.socket.protocol != Some(Protocol::Tcp),
+        _ => false,
+    }
 }

@@ -13,7 +13,12 @@ pub mod text;
 
 use std::io::{self, Write};
 
-use crate::{change::Change, clock::Clock, field::Field, table::Looks};
+use crate::{
+    change::Change,
+    clock::Clock,
+    field::Field,
+    table::{Look, Looks},
+};
 
 /// Takes rows.
 pub trait Sink {
@@ -24,10 +29,9 @@ pub trait Sink {
     /// least every 20 ms, so a reader of a pipe sees rows as they happen.
     fn flush(&mut self) -> io::Result<()>;
 
-    /// At which rows it looks in full; of others it wants to know what happened, when, and to what kind
-    /// of socket.
+    /// How closely it looks at which rows.
     fn looks(&self) -> Looks {
-        |_| true
+        |_, _| Look::Full
     }
 }
 

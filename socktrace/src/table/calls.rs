@@ -26,7 +26,7 @@ impl SocketTable {
         let what = What::Socket {
             socket_type: event.socket_type,
         };
-        changes.push(self.change(header, info, Some(event.fd), what));
+        changes.extend(self.change(header, info, Some(event.fd), what));
     }
 
     pub(super) fn bound(&mut self, event: &CallEvent, changes: &mut Vec<Change>) {
@@ -39,11 +39,11 @@ impl SocketTable {
             asked: event.arg.checked_sub(1).and_then(|it| it.try_into().ok()),
         };
         let mut change = self.change(&event.header, &event.socket, Some(event.fd), what);
-        if let Some(name) = asked {
+        if let (Some(change), Some(name)) = (&mut change, asked) {
             // It did not get it, so the socket is not called so.
             change.socket.names_mut().local = Some(name);
         }
-        changes.push(change);
+        changes.extend(change);
     }
 
     pub(super) fn listening(&mut self, event: &CallEvent, changes: &mut Vec<Change>) {
@@ -58,7 +58,7 @@ impl SocketTable {
             backlog: event.arg,
             error: errno(event.ret),
         };
-        changes.push(self.change(&event.header, &event.socket, Some(event.fd), what));
+        changes.extend(self.change(&event.header, &event.socket, Some(event.fd), what));
     }
 
     pub(super) fn connected(&mut self, event: &ConnectEvent, changes: &mut Vec<Change>) {
@@ -86,11 +86,11 @@ impl SocketTable {
             let target = target(event).filter(|_| info.rport == 0);
             let info = target.as_ref().unwrap_or(info);
             let mut change = self.change(header, info, Some(event.fd), told.into());
-            if let Some(name) = name {
+            if let (Some(change), Some(name)) = (&mut change, name) {
                 // Of a failed call, where it wanted to go.
                 change.socket.names_mut().remote = Some(name);
             }
-            changes.push(change);
+            changes.extend(change);
         }
     }
 
@@ -105,7 +105,7 @@ impl SocketTable {
             queued_ns,
             listener: cookie(event.listener),
         };
-        changes.push(self.change(header, info, Some(event.fd), what));
+        changes.extend(self.change(header, info, Some(event.fd), what));
     }
 
     /// The running process has accepted a connection of this listener.
@@ -124,7 +124,7 @@ impl SocketTable {
             self.holders.release(header.tgid, event.fd);
         }
         self.unhold(info.id, header.tgid, event.fd);
-        changes.push(self.change(header, info, Some(event.fd), event.into()));
+        changes.extend(self.change(header, info, Some(event.fd), event.into()));
     }
 
     /// The running process is the owner unless there is one.

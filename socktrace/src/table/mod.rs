@@ -58,8 +58,19 @@ use crate::{
 /// How many sockets a table takes unless told otherwise: about a quarter of a gigabyte.
 pub const MOST_SOCKETS: usize = 1_000_000;
 
-/// Does anybody look at more of a row than what happened, when, and to what kind of socket?
-pub type Looks = fn(&What) -> bool;
+/// How closely somebody looks at a row of what happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// At all of it.
+    Full,
+    /// At what happened, when, and to what kind of socket.
+    Kind,
+    /// Not at all: it need not be made.
+    None,
+}
+
+/// How closely somebody looks at rows of what happened to sockets of a protocol.
+pub type Looks = fn(Protocol, &What) -> Look;
 
 /// The sockets and processes that we know of.
 #[derive(Debug)]
@@ -85,7 +96,7 @@ pub struct SocketTable {
     corrections: Corrections,
     /// Processes that have exited are remembered for a while: what they did is told late.
     pub keeps_exited: bool,
-    /// Rows that nobody looks at in full do not say about which socket they are.
+    /// Rows say no more of their sockets than somebody looks at. Those of which snapshots tell say all.
     pub looks: Looks,
     /// The event that is being taken in is told after others that came after it.
     late: bool,
@@ -115,7 +126,7 @@ impl SocketTable {
             snapshots: 0,
             corrections: Corrections::default(),
             keeps_exited: false,
-            looks: |_| true,
+            looks: |_, _| Look::Full,
             late: false,
         }
     }
@@ -264,9 +275,13 @@ impl SocketTable {
         info: &SocketInfo,
         fd: Option<i32>,
         what: What,
-    ) -> Change {
+    ) -> Option<Change> {
         if let Some(socket) = self.sockets.get_mut(info.id) {
             return socket.change(header, fd, what, self.looks);
+        }
+        let protocol = Protocol::of(info.family, info.proto);
+        if (self.looks)(protocol, &what) == Look::None {
+            return None;
         }
         // Without an identity nothing is kept, and only these calls make an owner.
         let socket = if what.makes_owner() && header.tgid != 0 {
@@ -279,14 +294,14 @@ impl SocketTable {
         } else {
             view(info)
         };
-        Change {
+        Some(Change {
             mono_ns: header.mono_ns,
             socket,
             actor: (header.tgid != 0).then_some(header.tgid),
             tid: (header.tid != 0).then_some(header.tid),
             fd: fd.filter(|fd| *fd >= 0),
             what,
-        }
+        })
     }
 }
 

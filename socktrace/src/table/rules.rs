@@ -11,7 +11,7 @@ use socktrace_common::{
 };
 
 use super::{
-    Looks,
+    Look, Looks,
     connect::{self, Told},
     lifecycle::Transition,
     opened::Call,
@@ -157,32 +157,32 @@ impl Socket {
         }
     }
 
-    /// A row about it, done by the running process.
+    /// A row about it, done by the running process, if anybody looks at it.
     pub(super) fn change(
         &mut self,
         header: &Header,
         fd: Option<i32>,
         what: What,
         looks: Looks,
-    ) -> Change {
+    ) -> Option<Change> {
         let takes_part = what.takes_part() && self.takes_part();
-        let mut socket = if looks(&what) {
-            self.view()
-        } else {
-            View {
+        let mut socket = match looks(self.protocol(), &what) {
+            Look::Full => self.view(),
+            Look::Kind => View {
                 protocol: Some(self.protocol()),
                 ..View::default()
-            }
+            },
+            Look::None => return None,
         };
         socket.takes_part = takes_part;
-        Change {
+        Some(Change {
             mono_ns: header.mono_ns,
             socket,
             actor: (header.tgid != 0).then_some(header.tgid),
             tid: (header.tid != 0).then_some(header.tid),
             fd: fd.filter(|fd| *fd >= 0).or(self.fd()),
             what,
-        }
+        })
     }
 
     /// The rows of a change of state.
@@ -194,12 +194,18 @@ impl Socket {
         looks: Looks,
         changes: &mut Vec<Change>,
     ) {
-        for what in [Some(what), told.map(What::from)].into_iter().flatten() {
-            let mut change = self.change(header, None, what, looks);
+        let mut tell = |what| {
+            let Some(mut change) = self.change(header, None, what, looks) else {
+                return;
+            };
             if !transition.by_caller() {
                 (change.actor, change.tid) = (None, None);
             }
             changes.push(change);
+        };
+        tell(what);
+        if let Some(told) = told {
+            tell(told.into());
         }
     }
 
@@ -211,9 +217,12 @@ impl Socket {
         changes: &mut Vec<Change>,
     ) {
         let what = self.destroyed(event);
-        let mut change = self.change(&event.header, None, what, looks);
-        (change.actor, change.tid) = (None, None);
-        changes.push(change);
+        let change = self.change(&event.header, None, what, looks);
+        changes.extend(change.map(|change| Change {
+            actor: None,
+            tid: None,
+            ..change
+        }));
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
 impl SocketTable {
     /// Takes in a life if all of it was told and nothing is known of it here; says whether. The rows,
     /// and all that stays, are those of [`Self::apply_late`] with each of its events.
-    pub fn apply_whole(&mut self, life: &Life, changes: &mut Vec<Change>) -> bool {
+    pub fn apply_whole(&mut self, life: Life<'_>, changes: &mut Vec<Change>) -> bool {
         let id = life.id();
         let has_room = self.len() < self.most;
         if !life.is_whole() || !has_room || self.sockets.contains(id) || self.named.waits(id) {
@@ -22,7 +22,11 @@ impl SocketTable {
         let mut events = life.events(0);
         let mut socket = Socket::default();
         if let Some(first) = events.next() {
-            socket = Socket::born(life.info(), first.header().mono_ns);
+            socket = if life.is_of_older() {
+                Socket::new(life.info())
+            } else {
+                Socket::born(life.info(), first.header().mono_ns)
+            };
             self.happens(&mut socket, &first, changes);
         }
         for event in events {
@@ -80,6 +84,6 @@ impl SocketTable {
             }
             _ => return,
         };
-        changes.push(socket.change(header, Some(fd), what, self.looks));
+        changes.extend(socket.change(header, Some(fd), what, self.looks));
     }
 }
