@@ -8,6 +8,7 @@ use crate::{
         protocol::{followed, lived},
     },
     clock::Clock,
+    endpoint::Protocol,
     failure::Failure,
     pipeline::Pipeline,
     probe::{Plan, plan::LIVES},
@@ -47,6 +48,9 @@ pub(super) fn life(args: &Life, color: Color) -> Result<u8, Failure> {
         .select
         .kernel
         .plan(&args.live, &kinds, &select.protocols)?;
+    if select.protocols == [Protocol::Tcp] {
+        plan = plan.of_connections();
+    }
     // A command's last sockets are waited for, so they must be known.
     if args.run.command.is_empty() {
         plan.lives = LIVES;

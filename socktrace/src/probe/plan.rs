@@ -97,6 +97,16 @@ impl Plan {
         }
     }
 
+    /// For who asks for TCP connections only: a socket is told of from its first change of state, which
+    /// happens in the process that connects it. Spares every connection the hooks of `socket()` and `connect()`.
+    pub fn of_connections(self) -> Self {
+        let spared = EventKind::Socket.bit() | EventKind::Connect.bit();
+        Self {
+            kinds: self.kinds & !spared,
+            ..self
+        }
+    }
+
     /// The kinds that are wanted, where `released` says whether `sock_release` tells of ends.
     pub(super) fn kinds(&self, released: bool) -> u32 {
         if released {
@@ -126,7 +136,7 @@ impl Plan {
         }
         if self.lives > 0 && flags == 0 {
             flags |= FOLD_LIVES;
-            if self.hooks == Hooks::Lean {
+            if self.hooks == Hooks::Lean || self.kinds & EventKind::Socket.bit() == 0 {
                 flags |= LIVES_FROM_CONNECT;
             }
         }
@@ -158,6 +168,23 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_life_begins_with_its_connect_where_sockets_are_not_told() {
+        let all = Plan {
+            lives: LIVES,
+            ..Plan::everything(&[Protocol::Tcp], 1 << 16)
+        };
+        assert_eq!(all.flags() & LIVES_FROM_CONNECT, 0);
+        let connections = all.of_connections();
+        assert_ne!(connections.flags() & LIVES_FROM_CONNECT, 0);
+        assert_ne!(connections.flags() & FOLD_LIVES, 0);
+        assert_ne!(
+            connections.kinds & EventKind::Accept.bit(),
+            0,
+            "owners of servers"
+        );
+    }
 
     #[test]
     fn closes_stand_in_for_ends_that_no_hook_tells() {

@@ -1,8 +1,13 @@
 //! Lives that the kernel side keeps and tells at once, and what is left with few hooks.
 
-use std::process::Command;
+use std::{collections::BTreeSet, process::Command};
 
-use crate::support::{Background, Netns, Row, python, rows, run, socktrace};
+use aya::programs::loaded_programs;
+
+use crate::{
+    readers::in_the_kernel,
+    support::{Background, Netns, Row, python, rows, run, socktrace},
+};
 
 /// A server and a client in two processes; the client also fails before it has sent a packet, and
 /// after.
@@ -80,6 +85,33 @@ fn without_hooks_of_calls_clients_have_their_owners_still() {
         row.expect_null("pid").expect("rx_bytes", 1000);
     }
     assert!(folded(&summary) > 300, "{summary}");
+}
+
+#[test]
+fn connections_pay_for_no_hook_of_what_comes_before_them() {
+    let hooks = |proto: &str| {
+        let netns = Netns::new();
+        let mut tracer = Command::new(socktrace());
+        tracer.args(["life", "--proto", proto, "--netns", netns.name()]);
+        let tracer = Background::start(tracer, "Ctrl-C");
+        let [its, _] = in_the_kernel(tracer.pid());
+        let programs = loaded_programs().filter_map(Result::ok);
+        let names = programs
+            .filter(|it| its.contains(&it.id()))
+            .filter_map(|it| it.name_as_str().map(str::to_owned));
+        names.collect::<BTreeSet<_>>()
+    };
+    let before = ["sys_exit_socket", "sys_exit_connec", "sock_create"];
+    let (tcp, all) = (hooks("tcp"), hooks("all"));
+    for hook in ["inet_sock_set_s", "sys_exit_accept"].map(str::to_owned) {
+        assert!(tcp.contains(&hook) && all.contains(&hook), "{tcp:?}");
+    }
+    for hook in before.map(str::to_owned) {
+        assert!(
+            !tcp.contains(&hook) && all.contains(&hook),
+            "{hook}: {tcp:?}, {all:?}"
+        );
+    }
 }
 
 /// Steps that were kept, from the books in the summary.
