@@ -19,6 +19,10 @@ pub struct Live {
     /// Size of the ring buffer between kernel and user space, in KiB; a power of two
     #[arg(long, value_name = "KIB", default_value_t = 8192, value_parser = ring_size)]
     pub ring_size: u32,
+    /// Records that wait for their rows to be written take at most so much memory, in MiB; what comes
+    /// beyond that, and does not fit into the ring buffer, is lost and counted (0: only the ring buffer)
+    #[arg(long, value_name = "MIB", default_value_t = 256)]
+    pub backlog_size: u32,
     /// How often to compare what was told with what is there (0s: never; after a loss it is done
     /// soon, and it takes at most 2% of one CPU)
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
@@ -35,4 +39,11 @@ pub struct Live {
     /// Show what the kernel side logs
     #[arg(long, hide = true)]
     pub kernel_log: bool,
+}
+
+impl Live {
+    /// In bytes.
+    pub fn backlog(&self) -> usize {
+        usize::try_from(u64::from(self.backlog_size) << 20).unwrap_or(usize::MAX)
+    }
 }

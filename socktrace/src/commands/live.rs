@@ -12,6 +12,7 @@ use tokio::{
 
 use super::{
     child::Child,
+    drain::drain,
     finish,
     footprint::give_back,
     kernel_log::{StderrLog, kernel_log},
@@ -93,7 +94,13 @@ pub(super) fn run(
             look.attached(&mut probes)?;
         }
         let every = if plan.lives > 0 { SELDOM } else { SOON };
-        let mut ring = Ring::new(probes.take_ring()?, every)?;
+        let ring = probes.take_ring()?;
+        let backlog = live.backlog();
+        let mut ring = if backlog > 0 {
+            Ring::with_backlog(ring, every, backlog)?
+        } else {
+            Ring::new(ring, every)?
+        };
         let mut pipeline = pipeline(Clock::now())?;
         pipeline.most = count.unwrap_or(u64::MAX);
         pipeline.ask = ask;
@@ -209,6 +216,8 @@ impl Stopped {
 /// What woke the loop.
 enum Woken {
     Records,
+    /// The command is over.
+    Ended,
     Counters,
     Snapshot(Step),
     Question(Question),
@@ -245,11 +254,15 @@ impl Listening<'_, '_> {
                 code = wait(child.as_deref_mut()) => {
                     *status = code?;
                     (child, ended) = (None, Some(Instant::now()));
-                    Woken::Records
+                    Woken::Ended
                 }
             };
-            // A snapshot is compared with a table that knows all that was told before it.
-            let all = matches!(woken, Woken::Snapshot(_) | Woken::Question(_));
+            // A snapshot is compared with a table that knows all that was told before it, and what the
+            // command has left is asked of one that knows all that it did.
+            let all = matches!(
+                woken,
+                Woken::Snapshot(_) | Woken::Question(_) | Woken::Ended
+            );
             drain(self.ring, self.pipeline, all)?;
             match woken {
                 Woken::Counters => {
@@ -275,7 +288,7 @@ impl Listening<'_, '_> {
                     return self.stop();
                 }
                 Woken::Stop => return self.stop(),
-                Woken::Records => {}
+                Woken::Records | Woken::Ended => {}
             }
             if let Some(log) = &mut self.log {
                 log.flush();
@@ -323,17 +336,6 @@ impl Listening<'_, '_> {
         // First, so that what is drained is all there will be and the books are closed.
         self.probes.detach();
         drain(self.ring, self.pipeline, true)
-    }
-}
-
-/// Takes what is there. The last time, all of it: what was seen before the end is shown.
-fn drain(ring: &mut Ring, pipeline: &mut Pipeline, all: bool) -> io::Result<()> {
-    loop {
-        let more = ring.drain(|record| pipeline.take(&Item::Record(record)))?;
-        pipeline.take(&Item::Settle)?;
-        if !more || !all {
-            return Ok(());
-        }
     }
 }
 

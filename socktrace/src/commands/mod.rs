@@ -5,6 +5,7 @@ mod child;
 mod config;
 mod daemon;
 mod doctor;
+mod drain;
 mod ears;
 mod elsewhere;
 mod filter;

@@ -91,6 +91,7 @@ pub(super) fn watch_for(
     let live = Live {
         duration,
         ring_size: 8192,
+        backlog_size: 0,
         reconcile: every,
         max_sockets: MOST_SOCKETS,
         hooks: Hooks::Full,

@@ -1,6 +1,7 @@
 //! Where events come from: the kernel ([`ringbuf`]) or a file ([`recording`]); and what was there
 //! before them ([`snapshot`]); and how full the machine is ([`machine`]).
 
+mod backlog;
 pub mod machine;
 pub mod recording;
 pub mod ringbuf;

@@ -92,6 +92,7 @@ pub(super) fn daemon(args: &Daemon) -> Result<u8, Failure> {
     let live = Live {
         duration: None,
         ring_size: configuration.daemon.ring_size,
+        backlog_size: 0,
         reconcile: every,
         max_sockets: configuration.daemon.max_sockets,
         hooks: args.hooks,
