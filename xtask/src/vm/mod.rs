@@ -15,6 +15,7 @@ mod suites;
 
 use std::{
     fs,
+    num::NonZero,
     path::Path,
     thread,
     time::{Duration, Instant},
@@ -116,7 +117,7 @@ pub(crate) fn vm(options: &Options) -> Result<()> {
         filter => programs.tests(filter)?,
     };
     // Each takes one processor.
-    let at_once = if options.edges { 2 } else { 1 };
+    let at_once = thread::available_parallelism().map_or(1, NonZero::get);
     let mut told = Vec::new();
     archive::debian(&vm)?;
     for some in wanted.chunks(at_once) {
