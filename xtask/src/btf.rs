@@ -84,8 +84,9 @@ mod tests {
     /// BTF of these types, with two names.
     fn btf(types: &[u32]) -> Vec<u8> {
         let strings = b"\0Kind\0Subject\0";
-        let length = 4 * types.len() as u32;
-        let header = [24, 0, length, length, strings.len() as u32];
+        let size = |bytes: usize| u32::try_from(bytes).unwrap();
+        let length = size(4 * types.len());
+        let header = [24, 0, length, length, size(strings.len())];
         let mut bytes = [&MAGIC.to_le_bytes()[..], &[1, 0]].concat();
         bytes.extend(
             header

@@ -99,6 +99,7 @@ impl Plan {
 
     /// For who asks for TCP connections only: a socket is told of from its first change of state, which
     /// happens in the process that connects it. Spares every connection the hooks of `socket()` and `connect()`.
+    #[must_use]
     pub fn of_connections(self) -> Self {
         let spared = EventKind::Socket.bit() | EventKind::Connect.bit();
         Self {

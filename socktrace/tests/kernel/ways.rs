@@ -235,7 +235,8 @@ os._exit(1)
         }
         assert!(calls <= 2, "{rows:#?}");
     }
-    assert!(seen > 50, "{seen}");
+    // How many are open at a time depends on who gets the CPU.
+    assert!(seen > 10, "{seen}");
 }
 
 #[test]
