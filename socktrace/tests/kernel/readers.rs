@@ -25,11 +25,11 @@ open(sys.argv[1], 'w').close()
 ";
 
 /// What is told of a busy program to a reader that does not read before it is over: rows, and the summary.
-fn told_late(backlog: &str) -> (Vec<Row>, String) {
+fn told_late(ring: &str, backlog: &str) -> (Vec<Row>, String) {
     let (netns, folder) = (Netns::new(), tempfile::tempdir().unwrap());
     let over = folder.path().join("over");
     let mut tracer = Command::new(socktrace());
-    tracer.args(["trace", "-o", "json", "--ring-size", "1024"]);
+    tracer.args(["trace", "-o", "json", "--ring-size", ring]);
     tracer.args(["--backlog-size", backlog, "--netns", netns.name()]);
     let mut tracer = tracer
         .stdout(Stdio::piped())
@@ -56,7 +56,7 @@ fn told_late(backlog: &str) -> (Vec<Row>, String) {
 
 #[test]
 fn a_reader_that_does_not_read_costs_memory_and_then_events_and_keeps_nobody_waiting() {
-    let (told, summary) = told_late("1");
+    let (told, summary) = told_late("1024", "1");
     let (lost, emitted) = (number(&summary, "+ lost"), number(&summary, "emitted"));
     assert!(lost > 10_000 && emitted > 5000, "{summary}");
     let counted = told.iter().filter(|row| row.text("event") == Some("lost"));
@@ -70,7 +70,8 @@ fn a_reader_that_does_not_read_costs_memory_and_then_events_and_keeps_nobody_wai
 
 #[test]
 fn what_a_reader_is_too_slow_for_waits_for_it() {
-    let (told, summary) = told_late("256");
+    // A ring of half of what is told, so that whoever empties it has a tenth of a second to come.
+    let (told, summary) = told_late("4096", "256");
     assert_eq!(number(&summary, "+ lost"), 0, "{summary}");
     for event in ["socket", "close", "end"] {
         let its = told.iter().filter(|row| row.text("event") == Some(event));
