@@ -108,19 +108,19 @@ pub(super) fn called(
             name::asked(context, socket, target);
         }
     }
+    let arg = if listens {
+        backlog
+    } else if ret < 0 {
+        asked(target)
+    } else {
+        0
+    };
     // SAFETY: every field of the record is written.
     unsafe {
         emit(kind, context, move |record: *mut CallEvent| {
             socket.describe(&raw mut (*record).socket);
             (&raw mut (*record).fd).write(fd);
             (&raw mut (*record).ret).write(ret);
-            let arg = if listens {
-                backlog
-            } else if ret < 0 {
-                asked(target)
-            } else {
-                0
-            };
             (&raw mut (*record).arg).write(arg);
             (&raw mut (*record).pad).write(0);
         })

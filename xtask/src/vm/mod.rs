@@ -140,11 +140,16 @@ pub(crate) fn vm(options: &Options) -> Result<()> {
         }
     }
     let failed = |(_, it): &&(String, Outcome)| {
-        it.count(Verdict::Failed) + it.count(Verdict::TimedOut) > 0 || it.doctor.is_empty()
+        it.count(Verdict::Failed) + it.count(Verdict::TimedOut) > 0
+            || it.doctor.is_empty()
+            || it.is_refused()
     };
     let failed: Vec<_> = told.iter().filter(failed).map(|it| it.0.as_str()).collect();
     if !failed.is_empty() {
-        bail!("tests failed on {}", failed.join(", "));
+        bail!(
+            "tests failed, or hooks were refused, on {}",
+            failed.join(", ")
+        );
     }
     Ok(())
 }

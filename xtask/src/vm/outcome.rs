@@ -64,6 +64,13 @@ impl Outcome {
         self.doctor.get(check).is_some_and(|it| it.status != "ok")
     }
 
+    /// Is there a hook that the verifier refuses? The kernel has what it is attached to, so that is our fault;
+    /// older ones allow less stack.
+    pub(super) fn is_refused(&self) -> bool {
+        let mut lines = self.doctor.values();
+        lines.any(|it| it.message.contains("the verifier refuses it"))
+    }
+
     /// How many tests ended so.
     pub(super) fn count(&self, verdict: Verdict) -> usize {
         let such = |it: &&(String, Verdict, String)| it.1 == verdict;
@@ -138,6 +145,18 @@ mod tests {
         assert_eq!(old.count(Verdict::Lacking), 1);
         assert_eq!(old.count(Verdict::Failed), 1);
         assert_eq!(Outcome::read(&output("ok")).count(Verdict::Failed), 2);
+    }
+
+    #[test]
+    fn a_hook_that_is_not_there_is_not_one_that_is_refused() {
+        let told = |message: &str| {
+            let line = "{\"check\":\"hook sys_exit_bind\",\"status\":\"warn\",\"message\":\"";
+            Outcome::read(&format!("VM-DOCTOR\n{line}{message}\"}}\n")).is_refused()
+        };
+        assert!(told(
+            "the verifier refuses it: Permission denied (combined stack size)"
+        ));
+        assert!(!told("Linux 5.10 does not have it: no bind events"));
     }
 
     #[test]
