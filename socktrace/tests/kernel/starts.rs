@@ -26,7 +26,7 @@ os._exit(0)
 ";
 
 /// How often the tracer is started while connections are opened.
-const STARTS: usize = 30;
+const STARTS: usize = 50;
 
 #[test]
 fn a_connection_opened_at_any_moment_of_the_start_is_there_once() {

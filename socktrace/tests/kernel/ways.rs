@@ -1,7 +1,7 @@
 //! The ways in which descriptors come to be and go elsewhere: whoever holds a socket is told, as `ss`
 //! and `/proc` tell it, and where nobody does the reason is.
 
-use std::{net::TcpListener, process::Command};
+use std::{net::TcpListener, process::Command, time::Instant};
 
 use serde_json::json;
 
@@ -9,7 +9,7 @@ use crate::{
     listed::{agreed, find, sockets},
     ring::{At, Ring},
     scene::Scene,
-    support::{Netns, Row, inode, rows, run, socktrace},
+    support::{Netns, Row, inode, patience, rows, run, socktrace},
 };
 
 /// Asserts who holds a socket, in order; the first is its owner.
@@ -216,8 +216,11 @@ for _ in range(100_000):
 os._exit(1)
 ",
     );
-    let mut seen = 0;
-    for _ in 0..5 {
+    let (mut seen, mut looks) = (0, 0);
+    // How many are open at a time depends on who gets the CPU.
+    let deadline = Instant::now() + patience(20);
+    while looks < 5 || seen <= 50 && Instant::now() < deadline {
+        looks += 1;
         let rows = sockets(&netns, &["-t", "state", "established"]);
         // A thread in the middle of accept() has no descriptor yet, and in the middle of close()
         // none any more; there are two threads.
@@ -235,8 +238,7 @@ os._exit(1)
         }
         assert!(calls <= 2, "{rows:#?}");
     }
-    // How many are open at a time depends on who gets the CPU.
-    assert!(seen > 10, "{seen}");
+    assert!(seen > 50, "{seen}");
 }
 
 #[test]
