@@ -60,10 +60,14 @@ impl Netns {
         move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
     }
 
-    /// A command that runs in the namespace. Not by `ip netns exec`, which would hide tracefs.
+    /// A command that runs in the namespace. Not by `ip netns exec`, which would hide tracefs. The system's
+    /// programs, told who they are: a Python of some version manager is a script first, and where
+    /// neither knows its home it asks for it, over sockets that no test expects.
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         command
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("HOME", "/root")
             .arg(format!("--net=/run/netns/{}", self.name))
             .arg(program);
         command
