@@ -303,7 +303,13 @@ pub fn needed(wanted: &[EventKind], protocols: u32) -> u32 {
         // These calls name a socket, and every later row shows the name.
         bits |= Name.bit() | Bind.bit() | Connect.bit() | Accept.bit();
     }
-    for &kind in wanted {
+    // Of the end of Unix and netlink sockets nothing tells but who closes them last.
+    let closes: &[EventKind] = if protocols & !(TCP | OTHERS_OVER_IP) == 0 {
+        &[]
+    } else {
+        &[Close]
+    };
+    for &kind in wanted.iter().chain(closes) {
         let with: &[EventKind] = match kind {
             Socket | Accept => &[Exec],
             Bind | Listen => &[Socket, State, Exec],
@@ -315,11 +321,9 @@ pub fn needed(wanted: &[EventKind], protocols: u32) -> u32 {
                 Listen,
                 Accept,
                 State,
-                Destroy,
                 Descriptors,
                 Fork,
                 Exec,
-                Exit,
             ],
             Destroy => &[Socket, Connect, Listen, Accept, State, Exec],
             EventKind::Process | EventKind::Life | Fork | Exec | Exit | Descriptors | Name => &[],
@@ -359,5 +363,8 @@ mod tests {
     fn ends_are_always_heard() {
         assert_ne!(needed(&[Socket], 0) & Destroy.bit(), 0);
         assert_ne!(needed(&[], 0) & Exit.bit(), 0);
+        let closes = Close.bit() | Descriptors.bit();
+        assert_eq!(needed(&[Socket], UNIX) & closes, closes);
+        assert_eq!(needed(&[Socket], TCP | Protocol::Udp.bit()) & closes, 0);
     }
 }

@@ -231,6 +231,9 @@ for s in (u, t, x, n): s.close()
     assert_eq!(seen(&["--proto", "tcp"]), "tcp");
     assert_eq!(seen(&["--proto", "unix,netlink"]), "netlink unix");
     assert_eq!(seen(&["--proto", "all"]), "netlink tcp udp unix");
+    // Whoever asks for ends alone hears of those, too, that only a close() tells.
+    let ends = ["--proto", "all", "--event", "end"];
+    assert_eq!(seen(&ends), "netlink tcp udp unix");
     // Of what has no ports, none is the right one.
     assert_eq!(seen(&["--proto", "all", "-D", "9"]), "udp");
     assert_eq!(
