@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::{
     btf, install,
     record::{Record, object},
-    sources,
+    sources, stack,
     toolchain::Toolchain,
     util::{cargo_home, output, run, target_dir, workspace},
 };
@@ -129,6 +129,7 @@ fn compile(toolchain: &Toolchain) -> Result<Vec<u8>> {
     let bytes =
         fs::read(&stripped).with_context(|| format!("cannot read {}", stripped.display()))?;
     btf::check(&bytes)?;
+    stack::check(&bytes)?;
     Ok(bytes)
 }
 

@@ -32,6 +32,7 @@ mod fuzz;
 mod package_test;
 mod run;
 mod sbom;
+mod stack;
 mod test;
 mod vm;
 
