@@ -38,10 +38,11 @@ fn try_accept(context: &TracePointContext) -> Outcome {
     let Some(file) = file::socket(fd) else {
         return Outcome::Filtered;
     };
+    let listener = task::argument(0).and_then(|fd| file::socket(fd as i32));
     // Where some processes only are followed, no life is kept.
     if let Some(life) = young(&file) {
         announce(context, tgid);
-        if let Some(listener) = task::argument(0).and_then(|fd| file::socket(fd as i32)) {
+        if let Some(listener) = listener {
             // SAFETY: the listener is an open file's socket, of the same protocol, and `life` is the
             // map's value.
             unsafe { (&raw mut (*life).listener).write(sock::cookie::<Cast>(listener.sk)) };
@@ -54,7 +55,6 @@ fn try_accept(context: &TracePointContext) -> Outcome {
     let Some(socket) = Subject::of(file) else {
         return Outcome::Filtered;
     };
-    let listener = task::argument(0).and_then(|fd| file::socket(fd as i32));
     let stack = stack::of_call(context, tgid);
     accepted(context, tgid, socket, identity(listener), fd, stack)
 }

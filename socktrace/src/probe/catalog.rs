@@ -256,11 +256,23 @@ pub const CATALOG: &[Hook] = &[
             None,
         )
     },
+    Hook {
+        attach: Attach::TpBtf("io_uring_complete"),
+        ..typed(
+            "io_uring_complete_named",
+            "6.0",
+            Need::Optional(
+                "of sockets that io_uring connects, binds or closes only state changes are seen",
+            ),
+            &[Bind, Listen, Connect, Close],
+            None,
+        )
+    },
     typed(
         "io_uring_complete",
         "6.0",
-        Need::Optional("of what io_uring does only state changes are seen"),
-        &[Socket, Bind, Listen, Connect, Accept, Close],
+        Need::Optional("sockets that io_uring makes or accepts have no owner"),
+        &[Socket, Accept],
         None,
     ),
     Hook {
