@@ -12,7 +12,7 @@ use socktrace_common::{
 
 use super::subject::Subject;
 use crate::{
-    emit::{emit, run},
+    emit::{Context, emit, run},
     filter,
     kernel::unix::{self, Name},
 };
@@ -80,7 +80,9 @@ pub(super) fn asked(context: &impl EbpfContext, socket: Subject, target: Option<
 
 #[inline(always)]
 fn tell(context: &impl EbpfContext, socket: Subject, of: NameOf, memory: Memory, name: Name) {
-    run(EventKind::Name, || {
+    // The same for every hook: what follows may become a function of its own.
+    let context = Context(context.as_ptr());
+    run(EventKind::Name, move || {
         if name.length == 0 {
             return Outcome::Filtered;
         }
@@ -89,7 +91,7 @@ fn tell(context: &impl EbpfContext, socket: Subject, of: NameOf, memory: Memory,
         let length = name.length.min(NAME_BYTES as u32);
         // SAFETY: every field of the record is written, and the helpers check addresses.
         unsafe {
-            emit(EventKind::Name, context, move |record: *mut NameEvent| {
+            emit(EventKind::Name, &context, move |record: *mut NameEvent| {
                 socket.describe(&raw mut (*record).socket);
                 (&raw mut (*record).of).write(of as u16);
                 (&raw mut (*record).length).write(length as u16);
