@@ -1,11 +1,14 @@
 //! Loads the object with everything set, and walks the catalog.
 
-use std::{fs::File, io, path::PathBuf};
+use std::{fs::File, io, mem, path::PathBuf, thread};
 
 use aya::{
     Btf, Ebpf, EbpfError, EbpfLoader,
     maps::{MapData, MapError, RingBuf},
-    programs::{BtfTracePoint, CgroupAttachMode, CgroupSock, Program, ProgramError, TracePoint},
+    programs::{
+        BtfTracePoint, CgroupAttachMode, CgroupSock, Program, ProgramError, TracePoint,
+        trace_point::TracePointLink,
+    },
 };
 use socktrace_common::config::{Config, FOLD_LIVES, HAVE_COOKIE, HAVE_FETCH_ADD, HAVE_RELEASE};
 
@@ -59,6 +62,8 @@ pub enum Status {
 /// The attached hooks.
 pub struct Probes {
     pub(super) ebpf: Ebpf,
+    /// What holds programs to classic tracepoints.
+    classic: Vec<TracePointLink>,
     /// What became of each hook that was wanted.
     pub hooks: Vec<(&'static Hook, Status)>,
     /// Whether identities are cookies (else they are made up, see `SocketInfo::id`).
@@ -134,6 +139,7 @@ impl Probes {
         plan.fill_maps(&mut ebpf)?;
         let mut probes = Self {
             ebpf,
+            classic: Vec::new(),
             hooks: Vec::new(),
             have_cookies: helpers & HAVE_COOKIE != 0,
             types,
@@ -175,6 +181,25 @@ impl Probes {
             // It fails for those that were not loaded.
             unloaded.unwrap_or_default();
         }
+        self.let_go();
+    }
+
+    /// Detaches from classic tracepoints. The kernel waits for each until nobody can be in its program
+    /// (60 ms on an idle machine), and for several at once no longer than for one.
+    fn let_go(&mut self) {
+        let links = mem::take(&mut self.classic);
+        thread::scope(|scope| {
+            for link in links {
+                let name = "detach".to_owned();
+                let detach = move || drop(link);
+                // Where no thread is to be had, it is dropped here.
+                drop(
+                    thread::Builder::new()
+                        .name(name)
+                        .spawn_scoped(scope, detach),
+                );
+            }
+        });
     }
 
     /// The object, for its log.
@@ -245,7 +270,8 @@ impl Probes {
             Attach::Tracepoint(category, name) => {
                 let program: &mut TracePoint = loaded.try_into()?;
                 load_once(program.load())?;
-                program.attach(category, name)?;
+                let link = program.attach(category, name)?;
+                self.classic.push(program.take_link(link)?);
             }
             Attach::CgroupSock => {
                 let root = cgroup2()?;
@@ -261,6 +287,12 @@ impl Probes {
     /// Every loaded program, by its name in the object.
     pub(super) fn programs(&self) -> impl Iterator<Item = (&str, &Program)> {
         self.ebpf.programs()
+    }
+}
+
+impl Drop for Probes {
+    fn drop(&mut self) {
+        self.let_go();
     }
 }
 
