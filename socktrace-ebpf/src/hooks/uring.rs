@@ -151,14 +151,16 @@ fn io_uring_complete(context: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "io_uring_complete")]
 #[inline(always)]
 fn io_uring_complete_named(context: BtfTracePointContext) -> i32 {
-    let Completion {
-        result,
-        request: Some(request),
-        ..
-    } = Completion::of(&context)
-    else {
+    let completion = Completion::of(&context);
+    // Other requests go on after a completion. On kernels whose tracepoint has not all of these arguments
+    // the verifier refuses a program that asks for this one, and what the others are is another matter.
+    if !completion.is_last() {
+        return 0;
+    }
+    let Some(request) = completion.request else {
         return 0;
     };
+    let result = completion.result;
     match request.opcode() {
         CONNECT if result != -ECANCELED => run(EventKind::Connect, || {
             try_connect(&context, request, result)
