@@ -6,7 +6,7 @@ use aya::{
     Btf, Ebpf, EbpfError, EbpfLoader,
     maps::{MapData, MapError, RingBuf},
     programs::{
-        BtfTracePoint, CgroupAttachMode, CgroupSock, Program, ProgramError, TracePoint,
+        BtfTracePoint, CgroupAttachMode, CgroupSock, Program, TracePoint,
         trace_point::TracePointLink,
     },
 };
@@ -16,6 +16,7 @@ use super::{
     catalog::{Attach, CATALOG, Hook, Need},
     environment::pid_namespace,
     hook_error::HookError,
+    load::{load, load_ahead},
     object::{Fit, Part, object},
     offsets::{self, KernelTypes, OffsetsError},
     plan::{AttachMode, Hooks, Plan},
@@ -145,13 +146,14 @@ impl Probes {
             types,
             recursion: 0,
         };
-        for hook in CATALOG {
-            if plan.hooks == Hooks::Lean && hook.is_of_calls() {
-                continue;
-            }
-            if hook.is_wanted(kinds, plan.protocols) {
-                probes.attach_hook(hook, plan.mode, &btf)?;
-            }
+        let wanted = |hook: &&Hook| {
+            let spared = plan.hooks == Hooks::Lean && hook.is_of_calls();
+            !spared && hook.is_wanted(kinds, plan.protocols)
+        };
+        let hooks: Vec<_> = CATALOG.iter().filter(wanted).collect();
+        load_ahead(&mut probes.ebpf, &hooks, &btf);
+        for hook in hooks {
+            probes.attach_hook(hook, plan.mode, &btf)?;
         }
         Ok(probes)
     }
@@ -253,30 +255,20 @@ impl Probes {
             .ebpf
             .program_mut(program)
             .ok_or(HookError::NoProgram(program))?;
+        load(loaded, attach, btf)?;
         match attach {
-            Attach::TpBtf(name) => {
+            Attach::TpBtf(_) | Attach::Renamed(..) => {
                 let program: &mut BtfTracePoint = loaded.try_into()?;
-                program.load(name, btf)?;
-                program.attach()?;
-            }
-            Attach::Renamed(name, before) => {
-                let program: &mut BtfTracePoint = loaded.try_into()?;
-                if let Err(error) = program.load(name, btf) {
-                    // What the newer name says is said where neither can be had.
-                    program.load(before, btf).map_err(|_| error)?;
-                }
                 program.attach()?;
             }
             Attach::Tracepoint(category, name) => {
                 let program: &mut TracePoint = loaded.try_into()?;
-                load_once(program.load())?;
                 let link = program.attach(category, name)?;
                 self.classic.push(program.take_link(link)?);
             }
             Attach::CgroupSock => {
                 let root = cgroup2()?;
                 let program: &mut CgroupSock = loaded.try_into()?;
-                program.load()?;
                 // A link: others may attach theirs beside it.
                 program.attach(root, CgroupAttachMode::Single)?;
             }
@@ -293,14 +285,6 @@ impl Probes {
 impl Drop for Probes {
     fn drop(&mut self) {
         self.let_go();
-    }
-}
-
-/// One program serves several tracepoints.
-fn load_once(result: Result<(), ProgramError>) -> Result<(), ProgramError> {
-    match result {
-        Err(ProgramError::AlreadyLoaded) => Ok(()),
-        other => other,
     }
 }
 

@@ -10,6 +10,7 @@ mod follow;
 mod hook_error;
 pub mod iterator;
 mod lives;
+mod load;
 pub mod losses;
 mod object;
 pub mod offsets;
