@@ -1,12 +1,14 @@
 //! `cargo xtask ci`: everything that must hold before a change goes in.
 //!
-//! The names are those that a failure is reported under.
+//! The names are those that a failure is reported under. What only needs a compiler, and the emulated
+//! machines, run beside the tests.
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::{
+    beside::{Beside, KERNELS},
     bpf, install,
     record::Record,
     test,
@@ -17,49 +19,94 @@ use crate::{
 
 type Step = (&'static str, fn() -> Result<()>);
 
-const STEPS: [Step; 8] = [
+/// One after the other; the tests last.
+const STEPS: [Step; 4] = [
     ("fmt", fmt),
-    ("clippy", clippy),
-    ("clippy-bpf", clippy_bpf),
     ("bpf --check", || bpf::bpf(true, false)),
     ("deny", deny),
     ("test", || test::test(false, &[])),
-    ("docs", docs),
-    // Last, as it says least of a change.
-    ("kernels", || vm::vm(&vm::Options::edges())),
 ];
 
-pub(crate) fn ci(install: bool) -> Result<()> {
-    let mut steps: Vec<Step> = STEPS.into();
+/// What runs while the tests do.
+const BESIDE: [Step; 4] = [
+    ("clippy", clippy),
+    ("clippy-bpf", clippy_bpf),
+    ("docs", docs),
+    // Last, as it says least of a change.
+    (KERNELS, || vm::vm(&vm::Options::edges())),
+];
+
+/// Every step, or the one that is named.
+pub(crate) fn ci(install: bool, only: Option<&str>) -> Result<()> {
+    let mut table = Table::default();
+    let result = only.map_or_else(|| all(&mut table, install), one);
+    table.show();
+    result
+}
+
+fn one(name: &str) -> Result<()> {
+    let mut steps = STEPS.into_iter().chain(BESIDE);
+    let Some((_, step)) = steps.find(|it| it.0 == name) else {
+        let names = STEPS.into_iter().chain(BESIDE).map(|it| it.0);
+        let names: Vec<_> = names.collect();
+        bail!("no step is called `{name}`; there are {}", names.join(", "));
+    };
+    step()
+}
+
+fn all(table: &mut Table, install: bool) -> Result<()> {
     if install {
-        steps.insert(0, ("install", install::everything));
+        table.run(("install", install::everything))?;
     }
-    let mut table = Vec::new();
-    for (name, step) in steps {
+    let [before @ .., tests] = STEPS;
+    for step in before {
+        table.run(step)?;
+    }
+    let beside = Beside::start(BESIDE.map(|it| it.0).into())?;
+    let mut told = table.run(tests);
+    for done in beside.finish()? {
+        table.row(done.step, done.passed, done.took);
+        if done.passed {
+            continue;
+        }
+        eprintln!("\n=== {}, beside the tests\n{}", done.step, done.printed);
+        let [.., kernels] = BESIDE;
+        let again = if done.step == KERNELS {
+            eprintln!("Emulated machines have limits of time: again, with nothing beside them.");
+            table.run(kernels)
+        } else {
+            Err(anyhow!("step `{}`, see above", done.step))
+        };
+        told = told.and(again);
+    }
+    told
+}
+
+/// What became of each step, and how long it took.
+#[derive(Default)]
+struct Table(Vec<(&'static str, bool, Duration)>);
+
+impl Table {
+    /// Runs a step.
+    fn run(&mut self, (name, step): Step) -> Result<()> {
         eprintln!("\n=== {name}");
         let start = Instant::now();
         let result = step();
-        table.push((
-            name,
-            if result.is_ok() { "ok" } else { "FAILED" },
-            start.elapsed(),
-        ));
-        if result.is_err() {
-            show(&table);
-            return result.with_context(|| format!("step `{name}`"));
+        self.row(name, result.is_ok(), start.elapsed());
+        result.with_context(|| format!("step `{name}`"))
+    }
+
+    fn row(&mut self, name: &'static str, passed: bool, took: Duration) {
+        self.0.push((name, passed, took));
+    }
+
+    fn show(&self) {
+        eprintln!("\n{:<12} {:<7} {:>7}", "step", "result", "seconds");
+        for (name, passed, took) in &self.0 {
+            let result = if *passed { "ok" } else { "FAILED" };
+            eprintln!("{name:<12} {result:<7} {:>7.1}", took.as_secs_f64());
         }
     }
-    show(&table);
-    Ok(())
-}
-
-fn show(table: &[(&str, &str, Duration)]) {
-    eprintln!("\n{:<12} {:<7} {:>7}", "step", "result", "seconds");
-    for (name, result, took) in table {
-        eprintln!("{name:<12} {result:<7} {:>7.1}", took.as_secs_f64());
-    }
-    let total: Duration = table.iter().map(|&(_, _, took)| took).sum();
-    eprintln!("{:<12} {:<7} {:>7.1}", "all", "", total.as_secs_f64());
 }
 
 fn fmt() -> Result<()> {

@@ -23,6 +23,7 @@ mod install;
 mod release;
 
 mod bench;
+mod beside;
 mod bpf;
 mod btf;
 mod dependencies;
@@ -68,11 +69,14 @@ enum Command {
         #[arg(last = true)]
         args: Vec<OsString>,
     },
-    /// Everything that must hold before a change goes in, in order, up to the first failure
+    /// Everything that must hold before a change goes in, up to the first failure
     Ci {
         /// Install what the steps need first
         #[arg(long)]
         install: bool,
+        /// Only this step
+        #[arg(long, value_name = "STEP")]
+        only: Option<String>,
     },
     /// Compile the kernel side into the object that is kept in the tree
     Bpf {
@@ -160,7 +164,7 @@ fn dispatch(command: Command) -> Result<()> {
     match command {
         Command::Run { args } => run::run(&args),
         Command::Test { install, args } => test::test(install, &args),
-        Command::Ci { install } => ci::ci(install),
+        Command::Ci { install, only } => ci::ci(install, only.as_deref()),
         Command::Bpf { check, install } => bpf::bpf(check, install),
         Command::Dist { check: true } => release::check(),
         Command::Dist { check: false } => dist::dist(),

@@ -123,10 +123,12 @@ pub(super) struct Programs {
 impl Programs {
     /// Builds them.
     pub(super) fn build() -> Result<Self> {
+        // As the tests are built, or features of dependencies would be others, and all be compiled again.
         let build = [
             "--locked",
-            "--package",
-            "socktrace",
+            "--workspace",
+            "--exclude",
+            "socktrace-ebpf",
             "--test",
             "kernel",
             "--no-run",
