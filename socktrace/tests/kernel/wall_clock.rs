@@ -133,8 +133,11 @@ fn a_daemon_whose_clock_is_set_finds_what_it_would_have_found() {
         return;
     }
     let netns = Netns::new();
-    // A day is long enough for everything to be old, and two for nothing to be.
-    let daemon = Daemon::start("[detect]\nevery = \"1s\"\n[detect.close_wait]\nshown = \"20s\"\n");
+    // A day is long enough for everything to be old, and two for nothing to be. An emulated processor
+    // has looks that take seconds, and with their usual share of it the next would be minutes away.
+    let daemon = Daemon::start(
+        "[detect]\nevery = \"1s\"\nshare = 1.0\n[detect.close_wait]\nshown = \"20s\"\n",
+    );
     let found = || {
         let told = daemon.rows(&["leaks", "-o", "json", "--netns", netns.name()]);
         told.into_iter()

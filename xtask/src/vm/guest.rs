@@ -26,6 +26,10 @@ const LIMIT: u32 = 240;
 const MANY: &str = "many::";
 const LIMIT_OF_MANY: u32 = 1800;
 
+/// Tests that start several daemons, or one several times.
+const LONG: &str = "wall_clock::";
+const LIMIT_OF_LONG: u32 = 720;
+
 /// In MB. The kernel takes a quarter of one for a network namespace.
 const MEMORY: u32 = 2048;
 const MEMORY_OF_MANY: u32 = 6144;
@@ -94,6 +98,8 @@ const NEEDS: [(&str, &str); 7] = [
 fn limit_of(test: &str) -> u32 {
     if test.starts_with(MANY) {
         LIMIT_OF_MANY
+    } else if test.starts_with(LONG) {
+        LIMIT_OF_LONG
     } else {
         LIMIT
     }
