@@ -38,8 +38,11 @@ const BESIDE: [Step; 4] = [
 
 /// Every step, or the one that is named.
 pub(crate) fn ci(install: bool, only: Option<&str>) -> Result<()> {
+    if let Some(name) = only {
+        return one(name);
+    }
     let mut table = Table::default();
-    let result = only.map_or_else(|| all(&mut table, install), one);
+    let result = all(&mut table, install);
     table.show();
     result
 }
