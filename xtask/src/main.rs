@@ -69,7 +69,7 @@ enum Command {
         #[arg(last = true)]
         args: Vec<OsString>,
     },
-    /// Everything that must hold before a change goes in, up to the first failure
+    /// Everything that must hold before a change goes in
     Ci {
         /// Install what the steps need first
         #[arg(long)]
