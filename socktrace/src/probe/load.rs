@@ -52,7 +52,7 @@ pub(super) fn load(program: &mut Program, attach: Attach, btf: &Btf) -> Result<(
             let program: &mut BtfTracePoint = program.try_into()?;
             if let Err(error) = once(program.load(name, btf)) {
                 // What the newer name says is said where neither can be had.
-                program.load(before, btf).map_err(|_| error)?;
+                once(program.load(before, btf)).map_err(|_| error)?;
             }
         }
         // One program serves several tracepoints.
