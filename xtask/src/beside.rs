@@ -6,13 +6,12 @@
 use std::{
     env,
     fs::{self, File},
-    path::{Path, PathBuf},
-    process::{Child, Command},
-    thread::{self, JoinHandle},
+    path::Path,
+    process::{Command, ExitStatus},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use crate::util::{output, target_dir};
 
@@ -28,34 +27,18 @@ pub(crate) struct Done {
     pub(crate) printed: String,
 }
 
-/// Steps that are under way, one after the other.
-pub(crate) struct Beside(JoinHandle<Result<Vec<Done>>>);
-
-impl Beside {
-    pub(crate) fn start(steps: Vec<&'static str>) -> Result<Self> {
-        let folder = target_dir().join("beside");
-        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        let all = move || {
-            let done = steps.into_iter().map(|step| run(step, &folder));
-            done.collect()
-        };
-        Ok(Self(thread::spawn(all)))
-    }
-
-    /// Waits for all of them.
-    pub(crate) fn finish(self) -> Result<Vec<Done>> {
-        self.0
-            .join()
-            .unwrap_or_else(|_| bail!("a step that ran beside the tests panicked"))
-    }
+/// Runs them, one after the other.
+pub(crate) fn run_all(steps: &[&'static str]) -> Result<Vec<Done>> {
+    let folder = target_dir().join("beside");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    steps.iter().map(|step| run(step, &folder)).collect()
 }
 
 fn run(step: &'static str, folder: &Path) -> Result<Done> {
     let start = Instant::now();
     let log = folder.join(format!("{step}.log"));
-    let status = child(step, folder, &log)
-        .and_then(|mut child| Ok(child.wait()?))
-        .with_context(|| format!("cannot run the step `{step}`"))?;
+    let status =
+        run_into(step, folder, &log).with_context(|| format!("cannot run the step `{step}`"))?;
     Ok(Done {
         step,
         passed: status.success(),
@@ -64,8 +47,8 @@ fn run(step: &'static str, folder: &Path) -> Result<Done> {
     })
 }
 
-/// This program again, for one step.
-fn child(step: &str, folder: &Path, log: &PathBuf) -> Result<Child> {
+/// Runs this program again, for one step.
+fn run_into(step: &str, folder: &Path, log: &Path) -> Result<ExitStatus> {
     let out = File::create(log)?;
     let mut command = behind_all_others();
     command.arg(env::current_exe()?);
@@ -76,19 +59,20 @@ fn child(step: &str, folder: &Path, log: &PathBuf) -> Result<Child> {
         command.env("CARGO_TARGET_DIR", folder);
     }
     command.stderr(out.try_clone()?).stdout(out);
-    Ok(command.spawn()?)
+    Ok(command.status()?)
 }
 
 /// What runs the rest of its arguments when nothing else wants to run; where the policy is not to be had
 /// (some containers), seldom.
 fn behind_all_others() -> Command {
-    let idle = ["--idle", "0"];
-    if output(Command::new("chrt").args(idle).arg("true")).is_ok() {
-        let mut chrt = Command::new("chrt");
-        chrt.args(idle);
-        return chrt;
+    let with = |program: &str, option: &str, value: &str| {
+        let mut command = Command::new(program);
+        command.args([option, value]);
+        command
+    };
+    if output(with("chrt", "--idle", "0").arg("true")).is_ok() {
+        with("chrt", "--idle", "0")
+    } else {
+        with("nice", "-n", "19")
     }
-    let mut nice = Command::new("nice");
-    nice.args(["-n", "19"]);
-    nice
 }

@@ -3,12 +3,15 @@
 //! The names are those that a failure is reported under. What only needs a compiler, and the emulated
 //! machines, runs beside the tests.
 
-use std::time::{Duration, Instant};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::{
-    beside::{Beside, KERNELS},
+    beside::{self, KERNELS},
     bpf, install,
     record::Record,
     test,
@@ -41,7 +44,10 @@ pub(crate) fn ci(install: bool, only: Option<&str>) -> Result<()> {
     if let Some(name) = only {
         return one(name);
     }
-    let mut table = Table::default();
+    let mut table = Table {
+        start: Instant::now(),
+        rows: Vec::new(),
+    };
     let result = all(&mut table, install);
     table.show();
     result
@@ -65,15 +71,18 @@ fn all(table: &mut Table, install: bool) -> Result<()> {
     for step in before {
         table.run(step)?;
     }
-    let beside = Beside::start(BESIDE.map(|it| it.0).into())?;
-    let mut told = table.run(tests);
-    for done in beside.finish()? {
+    let [.., kernels] = BESIDE;
+    let (mut told, others) = thread::scope(|scope| {
+        let others = scope.spawn(|| beside::run_all(&BESIDE.map(|it| it.0)));
+        (table.run(tests), others.join())
+    });
+    let others = others.map_err(|_| anyhow!("what runs beside the tests panicked"))?;
+    for done in others? {
         table.row(done.step, done.passed, done.took);
         if done.passed {
             continue;
         }
         eprintln!("\n=== {}, beside the tests\n{}", done.step, done.printed);
-        let [.., kernels] = BESIDE;
         let again = if done.step == KERNELS {
             eprintln!("Emulated machines have limits of time: again, with nothing beside them.");
             table.run(kernels)
@@ -86,8 +95,10 @@ fn all(table: &mut Table, install: bool) -> Result<()> {
 }
 
 /// What became of each step, and how long it took.
-#[derive(Default)]
-struct Table(Vec<(&'static str, bool, Duration)>);
+struct Table {
+    start: Instant,
+    rows: Vec<(&'static str, bool, Duration)>,
+}
 
 impl Table {
     /// Runs a step.
@@ -100,15 +111,18 @@ impl Table {
     }
 
     fn row(&mut self, name: &'static str, passed: bool, took: Duration) {
-        self.0.push((name, passed, took));
+        self.rows.push((name, passed, took));
     }
 
     fn show(&self) {
         eprintln!("\n{:<12} {:<7} {:>7}", "step", "result", "seconds");
-        for (name, passed, took) in &self.0 {
+        for (name, passed, took) in &self.rows {
             let result = if *passed { "ok" } else { "FAILED" };
             eprintln!("{name:<12} {result:<7} {:>7.1}", took.as_secs_f64());
         }
+        // Less than their sum.
+        let all = self.start.elapsed();
+        eprintln!("{:<12} {:<7} {:>7.1}", "all", "", all.as_secs_f64());
     }
 }
 

@@ -137,7 +137,8 @@ fn read(code: &[u8], target: impl Fn(u64, i32) -> Place) -> Function {
             _ => 0,
         };
         function.own = function.own.max(below.min(0).unsigned_abs());
-        if opcode & 7 == 7 {
+        // Loads and arithmetic, not stores and jumps: `to` is another value now.
+        if matches!(opcode & 7, 0 | 1 | 4 | 7) {
             let copy = opcode == 0xbf && from == FRAME;
             copies = copies & !(1 << to) | u16::from(copy) << to;
         }
@@ -176,6 +177,12 @@ mod tests {
         assert_eq!(function.own, 72);
         assert_eq!(function.calls, [(1, 6 * 8)]);
         assert_eq!(read(&store, |_, _| (0, 0)).own, 40);
+        // r2 = r10; r2 is loaded; r2 += -500.
+        let copy = instruction(0xbf, 2, 10, 0, 0);
+        let load = instruction(0x79, 2, 10, -48, 0);
+        let beyond = instruction(0x07, 2, 0, 0, -500);
+        let code = [copy, load, beyond].concat();
+        assert_eq!(read(&code, |_, _| (0, 0)).own, 48);
     }
 
     #[test]

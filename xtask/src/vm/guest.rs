@@ -129,7 +129,8 @@ pub(super) struct Programs {
 impl Programs {
     /// Builds them.
     pub(super) fn build() -> Result<Self> {
-        // As the tests are built, or features of dependencies would be others, and all be compiled again.
+        // The packages that the tests are built of: others may want other features of what they depend on, and
+        // in `ci` the tests are running from these files.
         let build = [
             "--locked",
             "--workspace",
