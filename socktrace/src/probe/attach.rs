@@ -151,7 +151,9 @@ impl Probes {
             !spared && hook.is_wanted(kinds, plan.protocols)
         };
         let hooks: Vec<_> = CATALOG.iter().filter(wanted).collect();
-        load_ahead(&mut probes.ebpf, &hooks, &btf);
+        let mut ahead = hooks.clone();
+        ahead.retain(|hook| !falls_back(hook, plan.mode));
+        load_ahead(&mut probes.ebpf, &ahead, &btf);
         for hook in hooks {
             probes.attach_hook(hook, plan.mode, &btf)?;
         }
@@ -186,8 +188,8 @@ impl Probes {
         self.let_go();
     }
 
-    /// Detaches from classic tracepoints. The kernel waits for each until nobody can be in its program
-    /// (60 ms on an idle machine), and for several at once no longer than for one.
+    /// Detaches from classic tracepoints. For each the kernel waits until nobody can be in its program, 60 ms
+    /// on an idle machine; half of that it waits for several at once, the rest under one lock.
     fn let_go(&mut self) {
         let links = mem::take(&mut self.classic);
         thread::scope(|scope| {
@@ -215,8 +217,7 @@ impl Probes {
         mode: AttachMode,
         btf: &Btf,
     ) -> Result<(), AttachError> {
-        let classic = mode == AttachMode::Classic && hook.fallback.is_some();
-        let first = if classic {
+        let first = if falls_back(hook, mode) {
             Err("classic tracepoints were asked for".to_owned())
         } else {
             self.attach_program(hook.program, hook.attach, btf)
@@ -280,6 +281,11 @@ impl Probes {
     pub(super) fn programs(&self) -> impl Iterator<Item = (&str, &Program)> {
         self.ebpf.programs()
     }
+}
+
+/// Is its fallback asked for, and it has one?
+fn falls_back(hook: &Hook, mode: AttachMode) -> bool {
+    mode == AttachMode::Classic && hook.fallback.is_some()
 }
 
 impl Drop for Probes {

@@ -316,11 +316,7 @@ pub fn needed(wanted: &[EventKind], protocols: u32) -> u32 {
         bits |= Name.bit() | Bind.bit() | Connect.bit() | Accept.bit();
     }
     // Of the end of Unix and netlink sockets nothing tells but who closes them last.
-    let closes: &[EventKind] = if protocols & !(TCP | OTHERS_OVER_IP) == 0 {
-        &[]
-    } else {
-        &[Close]
-    };
+    let closes = (protocols & !(TCP | OTHERS_OVER_IP) != 0).then_some(&Close);
     for &kind in wanted.iter().chain(closes) {
         let with: &[EventKind] = match kind {
             Socket | Accept => &[Exec],
