@@ -2,6 +2,7 @@
  * standard input, and ends with it. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,13 +13,23 @@
 static struct sockaddr_in address;
 static int listener;
 
-/* The peer closes at once: what is accepted is left in CLOSE_WAIT. */
+/* The peer closes at once: what is accepted is left in CLOSE_WAIT. The kernel may answer a FIN
+ * some milliseconds later; closed before that, the client would be kept without an owner until
+ * then, and be there or not when somebody looks. */
 static void knock(void)
 {
 	int client = socket(AF_INET, SOCK_STREAM, 0);
+	struct tcp_info info;
+	socklen_t size = sizeof info;
+
 	if (connect(client, (void *)&address, sizeof address) != 0)
 		exit(1);
 	shutdown(client, SHUT_WR);
+	do {
+		usleep(500);
+		if (getsockopt(client, IPPROTO_TCP, TCP_INFO, &info, &size) != 0)
+			exit(1);
+	} while (info.tcpi_state == TCP_FIN_WAIT1);
 	close(client);
 }
 
