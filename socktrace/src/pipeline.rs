@@ -1,6 +1,7 @@
 //! The one place that calls everything in order: decode, table, selection, sink.
 
 mod lives;
+mod rows;
 
 use std::{
     fmt::Write as _,
@@ -10,6 +11,7 @@ use std::{
 
 use hashbrown::HashMap;
 
+use self::rows::Rows;
 use crate::{
     change::{Change, Place, View, What},
     clock::Clock,
@@ -19,9 +21,8 @@ use crate::{
     process::{Ask, read_comm},
     select::Select,
     sequence::Sequence,
-    sink::{Report, Sink, life},
+    sink::{Report, Sink},
     source::{Described, Item, recording::Writer},
-    summary::Summary,
     table::{Past, SocketTable},
     unfold::is_life,
 };
@@ -29,15 +30,8 @@ use crate::{
 /// From records to rows.
 pub struct Pipeline {
     table: SocketTable,
-    select: Select,
-    /// Nothing was asked for in particular.
-    wants_all: bool,
-    sink: Option<Box<dyn Sink>>,
-    report: Report,
-    clock: Clock,
+    rows: Rows,
     sequence: Sequence,
-    /// What this run saw.
-    pub summary: Summary,
     /// Where records are kept, if anywhere.
     recorder: Option<Writer<BufWriter<File>>>,
     /// What to ask `/proc`.
@@ -45,9 +39,6 @@ pub struct Pipeline {
     counters: Option<Counters>,
     undecodable: u64,
     last_ns: u64,
-    rows: u64,
-    /// No more rows than this.
-    pub most: u64,
     /// Is what the first snapshot finds told, or only taken in?
     pub tells_open: bool,
     changes: Vec<Change>,
@@ -58,33 +49,28 @@ pub struct Pipeline {
 impl Pipeline {
     /// Rows that `select` wants go to `sink`.
     pub fn new(select: Select, report: Report, sink: Option<Box<dyn Sink>>, clock: Clock) -> Self {
-        let wants_all = select.is_everything();
+        let last_ns = clock.began_ns;
+        let rows = Rows::new(select, report, sink, clock);
         let mut table = SocketTable::default();
-        table.looks = match (&sink, report) {
-            (_, Report::Life) => life::looks,
-            (Some(sink), _) if wants_all => sink.looks(),
-            _ => table.looks,
-        };
+        table.looks = rows.looks();
         Self {
             table,
-            select,
-            wants_all,
-            sink,
-            report,
-            clock,
+            rows,
             sequence: Sequence::default(),
-            summary: Summary::default(),
             recorder: None,
             ask: Ask::Nothing,
             counters: None,
             undecodable: 0,
-            last_ns: clock.began_ns,
-            rows: 0,
-            most: u64::MAX,
+            last_ns,
             tells_open: false,
             changes: Vec::new(),
             previewed: HashMap::new(),
         }
+    }
+
+    /// Tells no more rows than this.
+    pub fn tell_at_most(&mut self, rows: u64) {
+        self.rows.most = rows;
     }
 
     /// Keeps everything in a recording, too.
@@ -154,9 +140,7 @@ impl Pipeline {
         if unplaced > 0 {
             self.lost(unplaced, Place::Ring(0), self.last_ns)?;
         }
-        if let Some(sink) = &mut self.sink {
-            sink.flush()?;
-        }
+        self.rows.flush()?;
         match self.recorder.take() {
             Some(recorder) => recorder.finish(),
             None => Ok(()),
@@ -165,7 +149,7 @@ impl Pipeline {
 
     /// Have all the rows been written that were asked for?
     pub fn is_full(&self) -> bool {
-        self.rows >= self.most
+        self.rows.are_full()
     }
 
     /// What the records add up to.
@@ -198,10 +182,9 @@ impl Pipeline {
 
     /// The summary for people.
     pub fn summary_text(&self) -> String {
-        let elapsed = self.last_ns.saturating_sub(self.clock.began_ns);
-        let mut text = self
-            .summary
-            .text(elapsed, self.table.len(), self.counters.as_ref());
+        let elapsed = self.last_ns.saturating_sub(self.rows.clock.began_ns);
+        let summary = &self.rows.summary;
+        let mut text = summary.text(elapsed, self.table.len(), self.counters.as_ref());
         let corrected: Vec<_> = self
             .table
             .corrections()
@@ -254,8 +237,9 @@ impl Pipeline {
                 self.look_up(header.tgid)
             }
             Event::Fork(fork) => {
-                if self.select.pids.contains(&header.tgid) {
-                    self.select.pids.insert(fork.child);
+                let pids = &mut self.rows.select.pids;
+                if pids.contains(&header.tgid) {
+                    pids.insert(fork.child);
                 }
                 if self.ask == Ask::Details {
                     self.look_up(fork.child)
@@ -291,10 +275,7 @@ impl Pipeline {
         for gap in missing {
             self.lost(gap.count, Place::Ring(gap.cpu), gap.before_ns)?;
         }
-        match &mut self.sink {
-            Some(sink) => sink.flush(),
-            None => Ok(()),
-        }
+        self.rows.flush()
     }
 
     /// Losses that leave no gap have no place but the time at which they were noticed.
@@ -326,7 +307,7 @@ impl Pipeline {
 
     fn lost(&mut self, count: u64, place: Place, mono_ns: u64) -> io::Result<()> {
         self.table.lost(mono_ns);
-        self.show(&mut Change {
+        self.rows.tell(&mut Change {
             mono_ns,
             socket: View::default(),
             actor: None,
@@ -347,26 +328,12 @@ impl Pipeline {
 
     /// Shows what changed; the list is used again.
     fn show_all(&mut self, mut changes: Vec<Change>) -> io::Result<()> {
-        let result = changes.iter_mut().try_for_each(|change| self.show(change));
+        let result = changes
+            .iter_mut()
+            .try_for_each(|change| self.rows.tell(change));
         changes.clear();
         self.changes = changes;
         result
-    }
-
-    fn show(&mut self, change: &mut Change) -> io::Result<()> {
-        if self.report == Report::Life && !life::ends(change) {
-            return Ok(());
-        }
-        let change = &*change;
-        if self.is_full() || !(self.wants_all || self.select.wants(change, &self.clock)) {
-            return Ok(());
-        }
-        self.summary.add(change);
-        self.rows += 1;
-        match &mut self.sink {
-            Some(sink) => sink.row(change, &self.clock),
-            None => Ok(()),
-        }
     }
 
     fn keep(&mut self, item: &Item<'_>) -> io::Result<()> {

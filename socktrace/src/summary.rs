@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use hdrhistogram::Histogram;
 
 use crate::{
-    change::{Change, Kind, What},
+    change::{Kind, What},
     probe::counters::Counters,
     sink::text::duration,
 };
@@ -38,12 +38,12 @@ fn histogram() -> Histogram<u64> {
 
 impl Summary {
     /// Counts a row.
-    pub fn add(&mut self, change: &Change) {
-        let kind = change.what.kind();
+    pub fn add(&mut self, what: &What) {
+        let kind = what.kind();
         if let Some(count) = self.counts.get_mut(kind as usize) {
             *count += 1;
         }
-        match change.what {
+        match *what {
             What::Connect { error: Some(_), .. } => self.failed_connects += 1,
             What::End {
                 lifetime_ns: Some(ns),

@@ -63,6 +63,13 @@ impl<'a> Life<'a> {
         self.told.socket.id
     }
 
+    /// When its first step was: `CLOCK_MONOTONIC`, nanoseconds.
+    pub fn began_ns(&self) -> u64 {
+        self.steps
+            .first()
+            .map_or(self.told.began_ns, |step| self.time(step))
+    }
+
     /// How many steps there are.
     pub fn len(&self) -> usize {
         self.steps.len()
@@ -118,9 +125,14 @@ impl<'a> Life<'a> {
         self.steps.iter().skip(from).map(|step| self.event(step))
     }
 
+    fn time(&self, step: &Step) -> u64 {
+        self.told.began_ns.saturating_add(u64::from(step.after_ns))
+    }
+
+    #[inline(always)]
     fn event(&self, step: &Step) -> Event {
         let header = Header {
-            mono_ns: self.told.began_ns.saturating_add(u64::from(step.after_ns)),
+            mono_ns: self.time(step),
             kind: u16::from(kind(step)),
             tgid: step.tgid,
             tid: 0,

@@ -102,7 +102,7 @@ pub(super) fn run(
             Ring::new(ring, every)?
         };
         let mut pipeline = pipeline(Clock::now())?;
-        pipeline.most = count.unwrap_or(u64::MAX);
+        pipeline.tell_at_most(count.unwrap_or(u64::MAX));
         pipeline.ask = ask;
         let log = live
             .kernel_log

@@ -38,7 +38,7 @@ pub(super) fn replay(args: &Replay, color: Color) -> Result<u8, Failure> {
     let sink = style(&args.output, report_kind, color).sink(stdout());
     let mut pipeline = Pipeline::new(select, report_kind, Some(sink), reader.clock());
     pipeline.tells_open = !args.select.kernel.pids.is_empty();
-    pipeline.most = args.output.count.unwrap_or(u64::MAX);
+    pipeline.tell_at_most(args.output.count.unwrap_or(u64::MAX));
     let mut cut_off = None;
     let outcome = play(&mut reader, &mut pipeline, &mut cut_off);
     let status = finish(outcome, &pipeline, 0)?;

@@ -66,21 +66,10 @@ impl Tally {
 
     /// Adds a row.
     pub fn add(&mut self, change: &Change) {
-        let kind = change.what.kind();
-        if let Some(count) = self.events.get_mut(kind as usize) {
-            *count += 1;
-        }
+        self.add_kind(&change.what);
         let Some(protocol) = change.socket.protocol else {
             return;
         };
-        if let What::State {
-            old,
-            in_old_ns: Some(ns),
-            ..
-        } = change.what
-        {
-            self.states[old as usize - 1].observe(ns);
-        }
         if !has_owner(&change.what) {
             return;
         }
@@ -134,6 +123,21 @@ impl Tally {
         }
     }
 
+    /// Adds what a row of no owner's says.
+    fn add_kind(&mut self, what: &What) {
+        if let Some(count) = self.events.get_mut(what.kind() as usize) {
+            *count += 1;
+        }
+        if let What::State {
+            old,
+            in_old_ns: Some(ns),
+            ..
+        } = *what
+        {
+            self.states[old as usize - 1].observe(ns);
+        }
+    }
+
     /// A snapshot took so long, in nanoseconds.
     pub fn reconciled(&mut self, ns: u64) {
         self.reconcile.observe(ns);
@@ -162,6 +166,10 @@ impl Sink for Adder {
     fn row(&mut self, change: &Change, _: &Clock) -> io::Result<()> {
         self.0.borrow_mut().add(change);
         Ok(())
+    }
+
+    fn kind(&mut self, _: Protocol, what: &What) {
+        self.0.borrow_mut().add_kind(what);
     }
 
     fn flush(&mut self) -> io::Result<()> {

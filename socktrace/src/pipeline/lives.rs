@@ -4,7 +4,7 @@ use std::io;
 
 use socktrace_common::{event::LifeEvent, socket::SocketInfo};
 
-use super::Pipeline;
+use super::{Pipeline, rows::Telling};
 use crate::{
     source::Item,
     unfold::{self, Life},
@@ -40,15 +40,19 @@ impl Pipeline {
     /// Takes in all steps of a life but the first so many.
     fn lived(&mut self, life: Life<'_>, known: usize) -> io::Result<()> {
         self.table.keeps_exited = true;
-        let mut changes = std::mem::take(&mut self.changes);
         if known == 0 && life.is_whole() {
             for pid in life.actors() {
                 self.meet(pid)?;
             }
-            if self.table.apply_whole(life, &mut changes) {
-                return self.show_all(changes);
+            let mut telling = Telling {
+                rows: &mut self.rows,
+                result: Ok(()),
+            };
+            if self.table.apply_whole(life, &mut telling) {
+                return telling.result;
             }
         }
+        let mut changes = std::mem::take(&mut self.changes);
         for event in life.events(known) {
             if event.acts() {
                 self.meet(event.header().tgid)?;

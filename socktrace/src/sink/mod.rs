@@ -14,7 +14,7 @@ pub mod text;
 use std::io::{self, Write};
 
 use crate::{
-    change::Change,
+    change::{Change, Protocol, What},
     clock::Clock,
     field::Field,
     table::{Look, Looks},
@@ -28,6 +28,9 @@ pub trait Sink {
     /// A batch is over: what was written becomes visible. Batches end with whole rows and come at
     /// least every 20 ms, so a reader of a pipe sees rows as they happen.
     fn flush(&mut self) -> io::Result<()>;
+
+    /// Counts a row that it looks at for its kind only.
+    fn kind(&mut self, _protocol: Protocol, _what: &What) {}
 
     /// How closely it looks at which rows.
     fn looks(&self) -> Looks {

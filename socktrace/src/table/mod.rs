@@ -4,6 +4,7 @@
 
 mod adopt;
 mod apply;
+mod audience;
 mod calls;
 mod connect;
 mod descendants;
@@ -34,6 +35,7 @@ use socktrace_common::{
 };
 
 pub use self::{
+    audience::{Audience, Look, Looks},
     entry::{Accepts, Entry},
     opened::{Call, Opened, Place},
     past::Past,
@@ -57,20 +59,6 @@ use crate::{
 
 /// How many sockets a table takes unless told otherwise: about a quarter of a gigabyte.
 pub const MOST_SOCKETS: usize = 1_000_000;
-
-/// How closely somebody looks at a row of what happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Look {
-    /// At all of it.
-    Full,
-    /// At what happened, when, and to what kind of socket.
-    Kind,
-    /// Not at all: it need not be made.
-    None,
-}
-
-/// How closely somebody looks at rows of what happened to sockets of a protocol.
-pub type Looks = fn(Protocol, &What) -> Look;
 
 /// The sockets and processes that we know of.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use socktrace_common::{
 };
 
 use super::{
-    Look, Looks,
+    Audience, Look, Looks,
     connect::{self, Told},
     lifecycle::Transition,
     opened::Call,
@@ -165,64 +165,70 @@ impl Socket {
         what: What,
         looks: Looks,
     ) -> Option<Change> {
-        let takes_part = what.takes_part() && self.takes_part();
-        let mut socket = match looks(self.protocol(), &what) {
-            Look::Full => self.view(),
-            Look::Kind => View {
-                protocol: Some(self.protocol()),
-                ..View::default()
-            },
-            Look::None => return None,
-        };
-        socket.takes_part = takes_part;
-        Some(Change {
-            mono_ns: header.mono_ns,
-            socket,
-            actor: (header.tgid != 0).then_some(header.tgid),
-            tid: (header.tid != 0).then_some(header.tid),
-            fd: fd.filter(|fd| *fd >= 0).or(self.fd()),
-            what,
-        })
+        let mut row = None;
+        self.tell(header, fd, what, looks, &mut row);
+        row
     }
 
-    /// The rows of a change of state.
+    /// Tells a row about it, done by the running process.
+    #[inline]
+    pub(super) fn tell(
+        &mut self,
+        header: &Header,
+        fd: Option<i32>,
+        what: What,
+        looks: Looks,
+        audience: &mut impl Audience,
+    ) {
+        let takes_part = what.takes_part() && self.takes_part();
+        let protocol = self.protocol();
+        match looks(protocol, &what) {
+            Look::Full => audience.row(Change {
+                mono_ns: header.mono_ns,
+                socket: View {
+                    takes_part,
+                    ..self.view()
+                },
+                actor: (header.tgid != 0).then_some(header.tgid),
+                tid: (header.tid != 0).then_some(header.tid),
+                fd: fd.filter(|fd| *fd >= 0).or(self.fd()),
+                what,
+            }),
+            Look::Kind => audience.kind(header.mono_ns, protocol, &what),
+            Look::None => {}
+        }
+    }
+
+    /// Tells the rows of a change of state.
+    #[inline]
     pub(super) fn tell_state(
         &mut self,
         header: &Header,
         transition: Transition,
         (what, told): (What, Option<Told>),
         looks: Looks,
-        changes: &mut Vec<Change>,
+        audience: &mut impl Audience,
     ) {
-        let mut tell = |what| {
-            let Some(mut change) = self.change(header, None, what, looks) else {
-                return;
-            };
-            if !transition.by_caller() {
-                (change.actor, change.tid) = (None, None);
-            }
-            changes.push(change);
-        };
-        tell(what);
+        let mut header = *header;
+        if !transition.by_caller() {
+            (header.tgid, header.tid) = (0, 0);
+        }
+        self.tell(&header, None, what, looks, audience);
         if let Some(told) = told {
-            tell(told.into());
+            self.tell(&header, None, told.into(), looks, audience);
         }
     }
 
-    /// The row of its end.
+    /// Tells the row of its end.
     pub(super) fn tell_end(
         &mut self,
         event: &DestroyEvent,
         looks: Looks,
-        changes: &mut Vec<Change>,
+        audience: &mut impl Audience,
     ) {
-        let what = self.destroyed(event);
-        let change = self.change(&event.header, None, what, looks);
-        changes.extend(change.map(|change| Change {
-            actor: None,
-            tid: None,
-            ..change
-        }));
+        let mut header = event.header;
+        (header.tgid, header.tid) = (0, 0);
+        self.tell(&header, None, self.destroyed(event), looks, audience);
     }
 }
 

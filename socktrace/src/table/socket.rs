@@ -308,6 +308,7 @@ impl Socket {
     }
 
     /// As people see it.
+    #[inline]
     pub(super) fn view(&self) -> View {
         View {
             names: self.names.clone(),

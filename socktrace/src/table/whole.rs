@@ -3,41 +3,34 @@
 
 use socktrace_common::socket::TcpState;
 
-use super::{SocketTable, lifecycle::Transition, socket::Socket, view::cookie};
-use crate::{
-    change::{Change, What},
-    event::Event,
-    unfold::Life,
-};
+use super::{Audience, SocketTable, lifecycle::Transition, socket::Socket, view::cookie};
+use crate::{change::What, event::Event, unfold::Life};
 
 impl SocketTable {
     /// Takes in a life if all of it was told and nothing is known of it here; says whether. The rows,
-    /// and all that stays, are those of [`Self::apply_late`] with each of its events.
-    pub fn apply_whole(&mut self, life: Life<'_>, changes: &mut Vec<Change>) -> bool {
+    /// and all that stays, are those of [`Self::apply_late`] with each of its events. Each is handed over
+    /// as it is made: there are ten of them, and to keep them would cost as much as to make them.
+    pub fn apply_whole(&mut self, life: Life<'_>, audience: &mut impl Audience) -> bool {
         let id = life.id();
         let has_room = self.len() < self.most;
         if !life.is_whole() || !has_room || self.sockets.contains(id) || self.named.waits(id) {
             return false;
         }
-        let mut events = life.events(0);
-        let mut socket = Socket::default();
-        if let Some(first) = events.next() {
-            socket = if life.is_of_older() {
-                Socket::new(life.info())
-            } else {
-                Socket::born(life.info(), first.header().mono_ns)
-            };
-            self.happens(&mut socket, &first, changes);
-        }
-        for event in events {
-            self.happens(&mut socket, &event, changes);
+        let mut socket = if life.is_of_older() {
+            Socket::new(life.info())
+        } else {
+            Socket::born(life.info(), life.began_ns())
+        };
+        for event in life.events(0) {
+            self.happens(&mut socket, &event, audience);
         }
         self.is_over(id);
         true
     }
 
     /// One step of it. The record says the same of the socket at all of them, but for its state.
-    fn happens(&mut self, socket: &mut Socket, event: &Event, changes: &mut Vec<Change>) {
+    #[inline(always)]
+    fn happens(&mut self, socket: &mut Socket, event: &Event, audience: &mut impl Audience) {
         let header = event.header();
         let (fd, what) = match event {
             Event::Socket(event) => {
@@ -76,14 +69,14 @@ impl SocketTable {
                     self.time_waits
                         .begin(socket.info(), socket.owner.clone(), header.mono_ns);
                 }
-                return socket.tell_state(header, transition, told, self.looks, changes);
+                return socket.tell_state(header, transition, told, self.looks, audience);
             }
             Event::Close(event) => (event.fd, event.into()),
             Event::Destroy(event) => {
-                return socket.tell_end(event, self.looks, changes);
+                return socket.tell_end(event, self.looks, audience);
             }
             _ => return,
         };
-        changes.extend(socket.change(header, Some(fd), what, self.looks));
+        socket.tell(header, Some(fd), what, self.looks, audience);
     }
 }

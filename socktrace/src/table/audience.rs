@@ -1,0 +1,50 @@
+//! Who hears of rows, and how closely they look.
+
+use socktrace_common::socket::Protocol;
+
+use crate::change::{Change, What};
+
+/// How closely somebody looks at a row of what happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// At all of it.
+    Full,
+    /// At what happened, and to what kind of socket.
+    Kind,
+    /// Not at all: it need not be made.
+    None,
+}
+
+/// How closely somebody looks at rows of what happened to sockets of a protocol.
+pub type Looks = fn(Protocol, &What) -> Look;
+
+/// Hears of rows as they are made.
+pub trait Audience {
+    /// One that is looked at in full.
+    fn row(&mut self, change: Change);
+
+    /// One that is only looked at for its kind. Most are, where they are added up.
+    fn kind(&mut self, mono_ns: u64, protocol: Protocol, what: &What);
+}
+
+/// Keeps the last one.
+impl Audience for Option<Change> {
+    fn row(&mut self, change: Change) {
+        *self = Some(change);
+    }
+
+    fn kind(&mut self, mono_ns: u64, protocol: Protocol, what: &What) {
+        *self = Some(Change::of_kind(mono_ns, protocol, what.clone()));
+    }
+}
+
+/// Keeps them all.
+impl Audience for Vec<Change> {
+    fn row(&mut self, change: Change) {
+        self.push(change);
+    }
+
+    fn kind(&mut self, mono_ns: u64, protocol: Protocol, what: &What) {
+        self.push(Change::of_kind(mono_ns, protocol, what.clone()));
+    }
+}
