@@ -69,6 +69,10 @@ pub const HAVE_CAST: u32 = 32_768;
 /// [`Config::flags`]: nothing tells of `socket()`, so the life of a client begins with its `connect()`.
 pub const LIVES_FROM_CONNECT: u32 = 65_536;
 
+/// [`Config::flags`]: `cgroup/sock_create` tells of new sockets, all of which are over IPv4 or IPv6, without
+/// their descriptors; nothing else does.
+pub const TELL_CREATED: u32 = 131_072;
+
 /// Number of a helper that no kernel has. Calls of it stand for `bpf_rdonly_cast()`, which has no number:
 /// user space puts its BTF identity there before it loads the object.
 pub const CAST: i32 = 0x736b_6301;

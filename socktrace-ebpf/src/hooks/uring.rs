@@ -16,7 +16,7 @@ use super::{
     close::closed,
     connect::{Returned, connected},
     destroy::destroyed_by_close,
-    socket::created,
+    socket::{created, told_when_created},
     subject::{Subject, caller},
 };
 use crate::{
@@ -137,7 +137,7 @@ fn io_uring_complete(context: BtfTracePointContext) -> i32 {
     };
     match request.opcode() {
         ACCEPT => accepted_last(&context, request, &completion),
-        SOCKET if result >= 0 => run(EventKind::Socket, || {
+        SOCKET if result >= 0 && !told_when_created() => run(EventKind::Socket, || {
             let slot = request.command(offset!(uring_socket_slot));
             try_socket(&context, ring, slot, result)
         }),

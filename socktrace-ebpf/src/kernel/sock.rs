@@ -384,7 +384,7 @@ pub(crate) unsafe fn bytes(sk: Sock) -> (u64, u64) {
 /// The socket with all that lies beyond `struct sock`, where typed loads end. What it is cast to begins as
 /// every socket over IP does (`struct inet_sock`); of what is no TCP socket no more is asked for.
 #[inline(always)]
-fn whole(sk: Sock) -> *const u8 {
+pub(crate) fn whole(sk: Sock) -> Sock {
     cast(sk, offset!(type_tcp_sock))
 }
 

@@ -1,6 +1,6 @@
 //! Loads the object with everything set, and walks the catalog.
 
-use std::{fs::File, io, mem, path::PathBuf, thread};
+use std::{io, mem, thread};
 
 use aya::{
     Btf, Ebpf, EbpfError, EbpfLoader,
@@ -10,10 +10,13 @@ use aya::{
         trace_point::TracePointLink,
     },
 };
-use socktrace_common::config::{Config, FOLD_LIVES, HAVE_COOKIE, HAVE_FETCH_ADD, HAVE_RELEASE};
+use socktrace_common::config::{
+    Config, FOLD_LIVES, HAVE_COOKIE, HAVE_FETCH_ADD, HAVE_RELEASE, LIVES_FROM_CONNECT, TELL_CREATED,
+};
 
 use super::{
     catalog::{Attach, CATALOG, Hook, Need},
+    cgroup::{CgroupHooks, cgroup2},
     environment::pid_namespace,
     hook_error::HookError,
     load::{load, load_ahead},
@@ -78,28 +81,26 @@ pub struct Probes {
 impl Probes {
     /// Loads the object for `plan`, sets its filters and attaches what the plan needs.
     pub fn attach(plan: &Plan) -> Result<Self, AttachError> {
-        // The other programs are told before they are loaded whether `sock_release` will be there.
-        let expected = cgroup2().is_ok();
-        let probes = Self::attach_with(plan, expected)?;
-        let missing = |(hook, status): &(&Hook, Status)| {
-            hook.program == "sock_release" && *status != Status::Attached
-        };
-        if expected && probes.hooks.iter().any(missing) {
-            drop(probes);
-            return Self::attach_with(plan, false);
+        let mut expected = CgroupHooks::expected(plan);
+        loop {
+            let probes = Self::attach_with(plan, expected)?;
+            let left = expected.left(&probes.hooks);
+            if left == expected {
+                return Ok(probes);
+            }
+            expected = left;
         }
-        Ok(probes)
     }
 
-    /// The same, where `released` says whether `sock_release` tells of ends.
-    fn attach_with(plan: &Plan, released: bool) -> Result<Self, AttachError> {
+    /// The same, where these hooks of cgroups are there.
+    fn attach_with(plan: &Plan, cgroup: CgroupHooks) -> Result<Self, AttachError> {
         let types = offsets::read()?;
         let mut helpers = types.helpers;
         if plan.mode == AttachMode::Classic {
             // Classic programs may not ask for cookies.
             helpers &= !HAVE_COOKIE;
         }
-        if released {
+        if cgroup.release {
             helpers |= HAVE_RELEASE;
         }
         let mut flags = plan.flags() | helpers;
@@ -107,7 +108,10 @@ impl Probes {
             // CPUs that share a life take places in it at once.
             flags &= !FOLD_LIVES;
         }
-        let kinds = plan.kinds(released);
+        if cgroup.create {
+            flags = flags & !LIVES_FROM_CONNECT | TELL_CREATED;
+        }
+        let kinds = plan.kinds(cgroup.release);
         let config = Config {
             own_tgid: std::process::id(),
             kinds,
@@ -147,7 +151,8 @@ impl Probes {
             recursion: 0,
         };
         let wanted = |hook: &&Hook| {
-            let spared = plan.hooks == Hooks::Lean && hook.is_of_calls();
+            let spared = plan.hooks == Hooks::Lean && hook.is_of_calls()
+                || cgroup.create && hook.program == "sys_exit_socket";
             !spared && hook.is_wanted(kinds, plan.protocols)
         };
         let hooks: Vec<_> = CATALOG.iter().filter(wanted).collect();
@@ -303,20 +308,4 @@ const CONNECT_SYSCALL: u32 = 203;
 fn aya_log_level_debug() -> u8 {
     // aya_log_common::Level counts from 1 (error).
     4
-}
-
-/// The root of cgroup v2.
-fn cgroup2() -> Result<File, HookError> {
-    let root = cgroup2_root().ok_or(HookError::NoCgroup2)?;
-    File::open(root).map_err(HookError::Cgroup2)
-}
-
-/// Where cgroup v2 is mounted.
-pub fn cgroup2_root() -> Option<PathBuf> {
-    let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
-    mounts.lines().find_map(|line| {
-        let mut words = line.split(' ');
-        let (_, at, kind) = (words.next()?, words.next()?, words.next()?);
-        (kind == "cgroup2").then(|| PathBuf::from(at))
-    })
 }

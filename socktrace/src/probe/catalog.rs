@@ -58,12 +58,14 @@ const ANY: u32 = u32::MAX;
 const TCP: u32 = Protocol::Tcp.bit();
 /// Of Unix sockets.
 const UNIX: u32 = Protocol::Unix.bit();
-/// Of what else runs over IPv4 and IPv6. Other protocols may.
-const OTHERS_OVER_IP: u32 = Protocol::Udp.bit()
+/// Of what runs over IPv4 and IPv6, and over nothing else.
+pub(super) const OVER_IP: u32 = TCP
+    | Protocol::Udp.bit()
     | Protocol::UdpLite.bit()
     | Protocol::Mptcp.bit()
-    | Protocol::Raw.bit()
-    | Protocol::Other.bit();
+    | Protocol::Raw.bit();
+/// Of what else than TCP runs over IPv4 and IPv6. Other protocols may.
+const OTHERS_OVER_IP: u32 = OVER_IP & !TCP | Protocol::Other.bit();
 
 impl Hook {
     /// Does every system call of the machine pass by where it is attached?

@@ -6,7 +6,7 @@ use std::{fs, io, os::unix::fs::MetadataExt as _, path::PathBuf};
 use aya::{maps::MapType, sys::is_map_supported};
 use caps::{CapSet, Capability, CapsHashSet};
 
-use super::attach::cgroup2_root;
+use super::cgroup::cgroup2_root;
 use crate::process::proc_is_ours;
 
 /// Inodes of the namespaces that the kernel begins with: `include/linux/proc_ns.h`.

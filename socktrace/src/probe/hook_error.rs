@@ -13,6 +13,11 @@ pub(super) enum HookError {
     NoCgroup2,
     #[error("the root of cgroup v2 cannot be opened: {0}")]
     Cgroup2(#[source] io::Error),
+    #[error(
+        "the root of cgroup v2 is not to be seen from this cgroup namespace (a container needs the host's: \
+         --cgroupns=host)"
+    )]
+    CgroupNamespace,
     #[error(transparent)]
     Program(#[from] ProgramError),
 }

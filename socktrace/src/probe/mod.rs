@@ -3,6 +3,7 @@
 
 pub mod attach;
 pub mod catalog;
+mod cgroup;
 pub mod check;
 pub mod counters;
 pub mod environment;

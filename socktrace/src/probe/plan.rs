@@ -13,7 +13,7 @@ use socktrace_common::{
     socket::Protocol,
 };
 
-use super::catalog::needed;
+use super::catalog::{OVER_IP, needed};
 
 /// How many lives are kept in the kernel: 9 MB. Where more are wanted, their steps are told.
 pub const LIVES: u32 = 32_768;
@@ -106,6 +106,14 @@ impl Plan {
             kinds: self.kinds & !spared,
             ..self
         }
+    }
+
+    /// Are all sockets of a kind that `sock_create` can tell of, and does nobody ask for their descriptors at
+    /// once? Snapshots find those.
+    pub(super) fn needs_no_descriptors(&self) -> bool {
+        self.flags() & FOLD_LIVES != 0
+            && self.kinds & EventKind::Socket.bit() != 0
+            && self.protocols & !OVER_IP == 0
     }
 
     /// The kinds that are wanted, where `released` says whether `sock_release` tells of ends.

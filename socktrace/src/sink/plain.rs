@@ -125,7 +125,11 @@ const EXACT: u64 = 1 << 40;
 pub(super) fn pad(out: &mut Vec<u8>, from: usize, column: Column) {
     // As `fmt` counts: characters, the first byte of each.
     let text = &out[from..];
-    let long = text.iter().filter(|byte| **byte & 0xc0 != 0x80).count();
+    let long = if text.is_ascii() {
+        text.len()
+    } else {
+        text.iter().filter(|byte| **byte & 0xc0 != 0x80).count()
+    };
     let (Column::Left(width) | Column::Right(width)) = column;
     let missing = width.saturating_sub(long);
     out.resize(out.len() + missing, b' ');

@@ -8,6 +8,7 @@ mod adopted;
 mod alerts;
 mod attribution;
 mod churn;
+mod created;
 mod crowds;
 mod daemon;
 mod doctor;

@@ -17,13 +17,22 @@ const MOST: u32 = 500_000;
 
 #[test]
 fn no_program_costs_the_verifier_much_more_than_was_recorded() {
-    let plan = Plan {
-        lives: 64,
+    // What each step is told of for, and what lives are kept for.
+    let stepwise = Plan {
         stacks: 64,
         ..Plan::everything(&Protocol::ALL, 1 << 16)
     };
-    let probes = Probes::attach(&plan).unwrap();
-    let found: BTreeMap<String, u32> = probes.verified().into_iter().collect();
+    let folded = Plan {
+        lives: 64,
+        ..Plan::everything(&[Protocol::Tcp, Protocol::Udp], 1 << 16)
+    };
+    let mut found = BTreeMap::<String, u32>::new();
+    for plan in [stepwise, folded] {
+        for (program, count) in Probes::attach(&plan).unwrap().verified() {
+            let most = found.entry(program).or_default();
+            *most = count.max(*most);
+        }
+    }
     assert!(found.len() > 15, "{found:?}");
     let release = rustix::system::uname();
     let release = release.release().to_str().unwrap();
@@ -33,7 +42,7 @@ fn no_program_costs_the_verifier_much_more_than_was_recorded() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(RECORDED);
     if env::var_os("SOCKTRACE_RECORD_VERIFIER").is_some() {
         let mut text = format!(
-            "# Instructions that the verifier looked at, by program, with every protocol and option.\n\
+            "# Instructions that the verifier looked at, by program: the most of what plans make of it.\n\
              # SOCKTRACE_RECORD_VERIFIER=1 cargo nextest run -p socktrace --test kernel verifier\n\n\
              kernel = \"{kernel}\"\n\n[programs]\n"
         );

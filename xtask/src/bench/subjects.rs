@@ -34,7 +34,7 @@ pub(crate) enum Subject {
     /// bpftrace with an empty program at the end of `accept4()`: what any hook of a system call costs all
     /// others, whoever attaches it
     EmptyExit,
-    /// bpftrace with empty programs where ours are, but for those of control groups, and all of them as classic
+    /// bpftrace with empty programs where the daemon's are, but for those of control groups, and all of them as classic
     /// tracepoints: about what is left of the cost where programs do nothing
     EmptyHooks,
     /// `ss -tan` once a second
@@ -53,7 +53,7 @@ const EMPTY_EXIT: &str = "tracepoint:syscalls:sys_exit_accept4 { $nothing = 1; }
 /// Some, where a connection comes by.
 const EMPTY_HOOKS: &str = "\
     tracepoint:sock:inet_sock_set_state, tracepoint:tcp:tcp_destroy_sock, \
-    tracepoint:syscalls:sys_exit_socket, tracepoint:syscalls:sys_exit_connect, \
+    tracepoint:syscalls:sys_exit_connect, \
     tracepoint:syscalls:sys_exit_accept, tracepoint:syscalls:sys_exit_accept4, \
     tracepoint:syscalls:sys_exit_bind, tracepoint:syscalls:sys_exit_listen { $nothing = 1; }";
 
