@@ -108,8 +108,10 @@ wire! {
         /// Inode number of the pid namespace that we number processes by; 0 for the initial one.
         /// Numbers of processes are all in that namespace, and 0 is one that is not in it.
         pub pid_namespace: u32,
-        /// Places in the map `LIVES`, which are a power of two, less one.
+        /// Places in the map `LIVES` for whom the near ones have no room, which are a power of two, less one.
         pub lives_mask: u32,
+        /// The first places in `LIVES`, likewise: few, so that they stay in the CPU's caches.
+        pub near_mask: u32,
     }
 
     /// Where the running kernel keeps what is read, in bytes from the start of the struct that
@@ -140,12 +142,15 @@ wire! {
         pub socket_sk: u32,
         pub tcp_bytes_acked: u32,
         pub tcp_bytes_received: u32,
+        pub tcp_clock_cache: u32,
         pub task_tgid: u32,
         pub task_group_leader: u32,
         pub task_comm: u32,
         pub task_files: u32,
         pub task_signal: u32,
         pub task_start_boottime: u32,
+        pub task_nvcsw: u32,
+        pub task_nivcsw: u32,
         pub signal_live: u32,
         pub files_fdt: u32,
         pub fdt_max_fds: u32,

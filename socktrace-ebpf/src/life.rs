@@ -6,7 +6,8 @@
 //! socket ends, or at the first step that finds it grown up. What happens to it afterwards is told
 //! as it happens. User space can look into the map in between.
 //!
-//! A cookie has one place, which it may share. Who comes when the place is taken by one that is young is
+//! A cookie has two places, which it may share: one of a few that stay in the CPU's caches, where most lives
+//! are over before another comes, and one of many. Who comes when both are taken by those that are young is
 //! told step by step; one that has grown up there is told, and goes. Nobody adds to a life that has grown
 //! up, so nobody is in the middle of that.
 
@@ -92,10 +93,16 @@ pub(crate) fn changed(
     step
 }
 
-/// Where the life of this socket is, if it is anywhere.
+/// Where the life of this socket is, if it has found room there.
 #[inline(always)]
-fn place(id: u64) -> Option<*mut LifeEvent> {
-    LIVES.get_ptr_mut(id as u32 & config!(lives_mask))
+fn near(id: u64) -> Option<*mut LifeEvent> {
+    LIVES.get_ptr_mut(id as u32 & config!(near_mask))
+}
+
+/// Where it is else, if it is anywhere.
+#[inline(always)]
+fn far(id: u64) -> Option<*mut LifeEvent> {
+    LIVES.get_ptr_mut(config!(near_mask) + 1 + (id as u32 & config!(lives_mask)))
 }
 
 /// Whose life it is: a cookie, or 0 for nobody's. It stands where a record has its time.
@@ -117,24 +124,14 @@ pub(crate) fn begin(
     if !folding() || id == 0 || id >= SYNTHETIC_ID {
         return false;
     }
-    let Some(life) = place(id) else {
+    // SAFETY: the helper has no conditions.
+    let now = unsafe { bpf_ktime_get_ns() };
+    let Some(life) = take(context, near(id), now).or_else(|| take(context, far(id), now)) else {
         return false;
     };
-    // SAFETY: the map's value is a life, and it is ours alone once the place is taken. What is left
-    // over of another life in it lies beyond `count`.
+    // SAFETY: the map's value is a life, and it is ours alone. What is left over of another life in it
+    // lies beyond `count`.
     unsafe {
-        let now = bpf_ktime_get_ns();
-        let other = whose(life).read_volatile();
-        if other != 0 {
-            let age = now.wrapping_sub((&raw const (*life).began_ns).read_volatile());
-            if other == UNFINISHED || (age as i64) < OLD_NS {
-                return false;
-            }
-            tell(context.as_ptr(), life, now);
-        }
-        if !replace(whose(life), 0, UNFINISHED) {
-            return false;
-        }
         describe(&raw mut (*life).socket);
         (&raw mut (*life).began_ns).write(now);
         // Zeroes in a row become a call that writes them byte by byte.
@@ -148,15 +145,37 @@ pub(crate) fn begin(
     true
 }
 
+/// Takes a place, if nobody young has it.
+#[inline(always)]
+fn take(
+    context: &impl EbpfContext,
+    place: Option<*mut LifeEvent>,
+    now: u64,
+) -> Option<*mut LifeEvent> {
+    let life = place?;
+    // SAFETY: the map's value is a life.
+    unsafe {
+        let other = whose(life).read_volatile();
+        if other != 0 {
+            let age = now.wrapping_sub((&raw const (*life).began_ns).read_volatile());
+            if other == UNFINISHED || (age as i64) < OLD_NS {
+                return None;
+            }
+            tell(context.as_ptr(), life, now);
+        }
+        replace(whose(life), 0, UNFINISHED).then_some(life)
+    }
+}
+
 /// Is the life of this socket kept?
 #[inline(always)]
 pub(crate) fn of(id: u64) -> Option<*mut LifeEvent> {
     if !folding() || id == 0 {
         return None;
     }
-    let life = place(id)?;
     // SAFETY: the map's value is a life.
-    (unsafe { whose(life).read_volatile() } == id).then_some(life)
+    let is_its = |life: &*mut LifeEvent| unsafe { whose(*life).read_volatile() } == id;
+    near(id).filter(is_its).or_else(|| far(id).filter(is_its))
 }
 
 /// Did this process begin the life? Then it has been announced.
@@ -169,11 +188,22 @@ pub(crate) fn is_begun_by(life: *mut LifeEvent, tgid: u32) -> bool {
 /// Adds a step, and says what time it is. `None` where the life is over with this: it has been told, and
 /// the step is to be.
 #[inline(always)]
-pub(crate) fn add(context: &impl EbpfContext, life: *mut LifeEvent, mut step: Step) -> Option<u64> {
+pub(crate) fn add(context: &impl EbpfContext, life: *mut LifeEvent, step: Step) -> Option<u64> {
+    // SAFETY: the helper has no conditions.
+    add_at(context, life, step, unsafe { bpf_ktime_get_ns() })
+}
+
+/// The same, where it is known what time it is.
+#[inline(always)]
+pub(crate) fn add_at(
+    context: &impl EbpfContext,
+    life: *mut LifeEvent,
+    mut step: Step,
+    now: u64,
+) -> Option<u64> {
     // SAFETY: the caller's is the map's value, and the index is within it.
     unsafe {
         let steps = (&raw mut (*life).steps).cast::<Step>();
-        let now = bpf_ktime_get_ns();
         let age = now.wrapping_sub((*life).began_ns) as i64;
         if age < YOUNG_NS {
             // Another CPU's clock may be a little behind.

@@ -57,6 +57,11 @@ pub(crate) static ENDED: Array<u64> = Array::with_max_entries(1, 0);
 #[map]
 pub(crate) static LAST_KNOWN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
+/// The thread (`bpf_get_current_pid_tgid()`) that was last seen in a `connect()` of which states tell on this CPU,
+/// and how often it had been switched by then.
+#[map]
+pub(crate) static CONNECTING: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(1, 0);
+
 /// Sockets of the followed processes: identity. A state change runs in the context of whoever was
 /// interrupted, so its process says nothing about whose socket it is.
 #[map]
@@ -107,8 +112,8 @@ pub(crate) struct Closing {
     pub(crate) ends: u32,
 }
 
-/// Lives of young TCP sockets, each in the one place that its cookie has: cookies are numbers in a row,
-/// so those of young sockets seldom share one. There are more places when lives are folded.
+/// Lives of young TCP sockets, each in one of the two places that its cookie has: cookies are numbers in a
+/// row, so those of young sockets seldom share one. There are more places when lives are folded.
 #[map]
 pub(crate) static LIVES: Array<LifeEvent> = Array::with_max_entries(1, 0);
 

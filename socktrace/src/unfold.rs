@@ -19,6 +19,7 @@ use crate::{
 pub struct Life<'a> {
     told: &'a LifeEvent,
     steps: &'a [Step],
+    is_whole: bool,
 }
 
 /// Whether a record tells a life.
@@ -49,8 +50,17 @@ impl<'a> Life<'a> {
         // In the kernel's map the upper half says that it is being told.
         let count = usize::try_from(told.count & u64::from(u32::MAX)).unwrap_or(STEPS);
         let steps = &told.steps[..count.min(STEPS)];
-        steps.iter().try_for_each(check)?;
-        Ok(Self { told, steps })
+        let mut ends = 0;
+        for step in steps {
+            check(step)?;
+            ends += usize::from(makes(step) || kind(step) == DESTROY);
+        }
+        let is_whole = is_whole(&told.socket, steps, ends);
+        Ok(Self {
+            told,
+            steps,
+            is_whole,
+        })
     }
 
     /// First part of the record.
@@ -83,18 +93,7 @@ impl<'a> Life<'a> {
     /// Does it begin with the socket, with its connect, or with the handshake that a listener answers, and
     /// end with its end, and that once?
     pub fn is_whole(&self) -> bool {
-        let SocketInfo {
-            id, family, proto, ..
-        } = self.told.socket;
-        let [first, between @ .., last] = self.steps else {
-            return false;
-        };
-        let amiss = |step: &Step| makes(step) || kind(step) == DESTROY;
-        id != 0
-            && Protocol::of(family, proto) == Protocol::Tcp
-            && (makes(first) || connects(first))
-            && kind(last) == DESTROY
-            && !between.iter().any(amiss)
+        self.is_whole
     }
 
     /// The socket, as it was in the end.
@@ -220,6 +219,17 @@ fn check(step: &Step) -> Result<(), DecodeError> {
         CLOSE => cause(u32::from(step.states)),
         other => Err(DecodeError::UnknownKind(u16::from(other))),
     }
+}
+
+/// See [`Life::is_whole`]; `ends` of its steps make a socket or end it.
+fn is_whole(socket: &SocketInfo, steps: &[Step], ends: usize) -> bool {
+    let [first, .., last] = steps else {
+        return false;
+    };
+    socket.id != 0
+        && Protocol::of(socket.family, socket.proto) == Protocol::Tcp
+        && kind(last) == DESTROY
+        && (makes(first) && ends == 2 || connects(first) && ends == 1)
 }
 
 /// Does it make a socket?

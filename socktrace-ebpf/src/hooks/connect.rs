@@ -1,7 +1,9 @@
 //! `connect()` at its end: who, with which descriptor, and the errors that no state change shows.
 
 use aya_ebpf::{
-    EbpfContext, helpers::generated::bpf_probe_read_user, macros::tracepoint,
+    EbpfContext,
+    helpers::{bpf_get_current_pid_tgid, generated::bpf_probe_read_user},
+    macros::tracepoint,
     programs::TracePointContext,
 };
 use socktrace_common::{
@@ -17,6 +19,7 @@ use crate::{
     emit::{emit, run_alone},
     kernel::{file, task},
     life,
+    maps::CONNECTING,
     process::announce,
     stack,
 };
@@ -32,8 +35,38 @@ fn sys_exit_connect(context: TracePointContext) -> u32 {
     0
 }
 
+/// The running thread is in a `connect()`, and the life of its socket has it. If the call succeeds, or goes on
+/// by itself, there is nothing more to tell of it, and its end need not find the socket again.
+#[inline(always)]
+pub(super) fn states_tell() {
+    if let Some(connecting) = CONNECTING.get_ptr_mut(0) {
+        // SAFETY: the map's value, which is this CPU's; only calls of `connect()` write it.
+        unsafe { connecting.write([bpf_get_current_pid_tgid(), task::switches()]) };
+    }
+}
+
+/// Is that so of the call that ends now? One that was switched in between may have left this CPU, and is
+/// looked at.
+#[inline(always)]
+fn states_told() -> bool {
+    let Some(connecting) = CONNECTING.get_ptr_mut(0) else {
+        return false;
+    };
+    // SAFETY: as above. No other call is taken for this one: it is forgotten here.
+    unsafe {
+        let [thread, switches] = connecting.read();
+        connecting.write([0; 2]);
+        thread == bpf_get_current_pid_tgid() && switches == task::switches()
+    }
+}
+
 #[inline(always)]
 fn try_connect(context: &TracePointContext) -> Outcome {
+    let ret = returned(context) as i32;
+    let told = life::folding() && states_told();
+    if told && (ret == 0 || ret == -EINPROGRESS) {
+        return Outcome::Filtered;
+    }
     let (Some(tgid), Some(fd)) = (caller(EventKind::Connect), task::argument(0)) else {
         return Outcome::Filtered;
     };
@@ -41,7 +74,6 @@ fn try_connect(context: &TracePointContext) -> Outcome {
     let Some(file) = file::socket(fd) else {
         return Outcome::Filtered;
     };
-    let ret = returned(context) as i32;
     if let Some(life) = young(&file) {
         if !life::is_begun_by(life, tgid) {
             announce(context, tgid);

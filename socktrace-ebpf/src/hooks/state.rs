@@ -2,6 +2,7 @@
 
 use aya_ebpf::{
     EbpfContext,
+    helpers::bpf_ktime_get_ns,
     macros::{btf_tracepoint, tracepoint},
     programs::{BtfTracePointContext, TracePointContext},
 };
@@ -11,7 +12,7 @@ use socktrace_common::{
     socket::TcpState,
 };
 
-use super::child;
+use super::{child, connect};
 use crate::{
     emit::{emit, run_alone},
     filter,
@@ -26,6 +27,10 @@ use crate::{
 
 const SYN_SENT: u8 = TcpState::SynSent as u8;
 const SYN_RECV: u8 = TcpState::SynRecv as u8;
+const ESTABLISHED: u8 = TcpState::Established as u8;
+const CLOSE_WAIT: u8 = TcpState::CloseWait as u8;
+const FIN_WAIT1: u8 = TcpState::FinWait1 as u8;
+const FIN_WAIT2: u8 = TcpState::FinWait2 as u8;
 const CLOSE: u8 = TcpState::Close as u8;
 const LISTEN: u8 = TcpState::Listen as u8;
 
@@ -197,7 +202,36 @@ unsafe fn kept<M: SockMemory>(context: &impl EbpfContext, sk: Sock, [old, new]: 
         if new == CLOSE {
             life::count_bytes(life, sock::bytes(sk));
         }
-        life::add(context, life, step::<M>(sk, [old, new], connect_fd)).is_some()
+        let step = step::<M>(sk, [old, new], connect_fd);
+        let added = life::add_at(context, life, step, time(sk, [old, new])).is_some();
+        if added && connect_fd >= 0 {
+            connect::states_tell();
+        }
+        added
+    }
+}
+
+/// When this change is: `CLOCK_MONOTONIC`, nanoseconds.
+///
+/// These are made by a packet and by nothing else, and TCP has just asked for the time of that
+/// (`tcp_mstamp_refresh()`, called by `tcp_rcv_state_process()` and `tcp_rcv_established()`,
+/// net/ipv4/tcp_input.c, 4.20): reading the clock again would cost more than all the rest.
+#[inline(always)]
+unsafe fn time(sk: Sock, change: [u8; 2]) -> u64 {
+    let by_packet = matches!(
+        change,
+        [SYN_SENT | SYN_RECV, ESTABLISHED] | [ESTABLISHED, CLOSE_WAIT] | [FIN_WAIT1, FIN_WAIT2]
+    );
+    // SAFETY: the caller's is a socket over TCP; the helper has no conditions.
+    unsafe {
+        if by_packet {
+            let at = sock::packet_ns(sk);
+            // Memory that cannot be read.
+            if at != 0 {
+                return at;
+            }
+        }
+        bpf_ktime_get_ns()
     }
 }
 

@@ -151,18 +151,20 @@ pub(crate) unsafe fn cookie<M: Memory>(sk: Sock) -> u64 {
 pub(crate) unsafe fn newborn(sk: Sock, id: u64, kind: Kind, out: *mut SocketInfo) {
     // SAFETY: the caller's pointer was cast, and `out` is a record that is being filled.
     unsafe {
-        out.write(SocketInfo {
-            id,
-            laddr: [0; 16],
-            raddr: [0; 16],
-            lport: 0,
-            rport: 0,
-            proto: kind.proto,
-            family: kind.family,
-            state: TcpState::Close as u8,
-            netns: netns::<Cast>(sk),
-            inode: inode::<Cast>(sk),
-        });
+        (&raw mut (*out).id).write(id);
+        for address in [&raw mut (*out).laddr, &raw mut (*out).raddr] {
+            // Zeroes in a row become a call that writes them byte by byte.
+            let words = address.cast::<u64>();
+            words.write_volatile(0);
+            words.add(1).write_volatile(0);
+        }
+        (&raw mut (*out).lport).write(0);
+        (&raw mut (*out).rport).write(0);
+        (&raw mut (*out).proto).write(kind.proto);
+        (&raw mut (*out).family).write(kind.family);
+        (&raw mut (*out).state).write(TcpState::Close as u8);
+        (&raw mut (*out).netns).write(netns::<Cast>(sk));
+        (&raw mut (*out).inode).write(inode::<Cast>(sk));
     }
 }
 
@@ -379,6 +381,13 @@ pub(crate) unsafe fn bytes(sk: Sock) -> (u64, u64) {
             Cast::read(tcp, offset!(tcp_bytes_received)),
         )
     }
+}
+
+/// When TCP began to look at the last packet, or at the timer that ran last: `CLOCK_MONOTONIC`, nanoseconds.
+#[inline(always)]
+pub(crate) unsafe fn packet_ns(sk: Sock) -> u64 {
+    // SAFETY: it was cast.
+    unsafe { Cast::read(whole(sk), offset!(tcp_clock_cache)) }
 }
 
 /// The socket with all that lies beyond `struct sock`, where typed loads end. What it is cast to begins as

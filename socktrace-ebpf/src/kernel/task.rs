@@ -117,6 +117,17 @@ pub(crate) unsafe fn open_descriptors(task: Task, after_exec: bool, out: *mut De
     }
 }
 
+/// How often the running thread has been switched. As long as that stays the same it has not left this CPU.
+#[inline(always)]
+pub(crate) fn switches() -> u64 {
+    let task = current();
+    // SAFETY: the current task is a typed task.
+    unsafe {
+        let given: u64 = OfTask::read(task, offset!(task_nvcsw));
+        given.wrapping_add(OfTask::read(task, offset!(task_nivcsw)))
+    }
+}
+
 /// The registers with which the running task entered the kernel.
 #[inline(always)]
 fn registers() -> Option<*const u8> {

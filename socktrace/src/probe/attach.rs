@@ -76,6 +76,9 @@ pub struct Probes {
     pub types: KernelTypes,
     /// Runs that the kernel skipped, of programs that are detached.
     pub(super) recursion: u64,
+    /// See [`Config`].
+    pub(super) near_mask: u64,
+    pub(super) lives_mask: u64,
 }
 
 impl Probes {
@@ -121,6 +124,7 @@ impl Probes {
             protocols: plan.protocols,
             pid_namespace: pid_namespace(),
             lives_mask: plan.lives.max(1) - 1,
+            near_mask: plan.near_lives() - 1,
         };
         let fit = Fit {
             helpers,
@@ -139,7 +143,7 @@ impl Probes {
             .override_global(aya_log::LEVEL, &level, false)
             .map_max_entries("EVENTS", plan.ring_bytes)
             .map_max_entries("STACKS", plan.stacks.max(1))
-            .map_max_entries("LIVES", plan.lives.max(1))
+            .map_max_entries("LIVES", plan.near_lives() + plan.lives.max(1))
             .load(&object(Part::Hooks, &fit))?;
         plan.fill_maps(&mut ebpf)?;
         let mut probes = Self {
@@ -149,6 +153,8 @@ impl Probes {
             have_cookies: helpers & HAVE_COOKIE != 0,
             types,
             recursion: 0,
+            near_mask: config.near_mask.into(),
+            lives_mask: config.lives_mask.into(),
         };
         let wanted = |hook: &&Hook| {
             let spared = plan.hooks == Hooks::Lean && hook.is_of_calls()

@@ -29,8 +29,10 @@ pub trait Sink {
     /// least every 20 ms, so a reader of a pipe sees rows as they happen.
     fn flush(&mut self) -> io::Result<()>;
 
-    /// Counts a row that it looks at for its kind only.
-    fn kind(&mut self, _protocol: Protocol, _what: &What) {}
+    /// Counts a row that it looks at for its kind only, as [`Self::looks`] says.
+    fn kind(&mut self, _protocol: Protocol, what: &What) {
+        debug_assert!(false, "whoever says so counts them: {what:?}");
+    }
 
     /// How closely it looks at which rows.
     fn looks(&self) -> Looks {

@@ -12,7 +12,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::support::{Background, Dialogue, Netns, Row, patience, python, rows, socktrace};
+use crate::support::{Background, Dialogue, Netns, Row, patience, python, rows, run, socktrace};
 
 /// A daemon with a place of its own.
 pub(crate) struct Daemon {
@@ -180,6 +180,48 @@ sys.stdin.readline(); os._exit(0)
 
 /// Close-waits count after two seconds already.
 const QUICK: &str = "[detect]\nevery = \"1s\"\nshare = 1.0\n[detect.close_wait]\nshown = \"1s\"\n";
+
+/// Lives that are told at once have many rows that nobody looks at for more than their kind.
+#[test]
+fn connections_that_are_soon_over_are_in_all_counts() {
+    let netns = Netns::new();
+    let daemon = Daemon::start(QUICK);
+    let before = |state: &str| {
+        let state = format!("state=\"{state}\"");
+        daemon.metric("socktrace_state_duration_seconds_count", &[&state])
+    };
+    let states = ["syn_sent", "established", "close_wait", "last_ack"];
+    let events = |event: &str| {
+        let event = format!("event=\"{event}\"");
+        daemon.metric("socktrace_events_total", &[&event])
+    };
+    let (first, told) = (states.map(before), events("state"));
+    let script = "
+with open('/proc/self/comm', 'w') as comm: comm.write('brief')
+l = listener()
+for turn in range(50):
+    c, a = pair(l); c.close(); a.recv(1); a.close()
+";
+    run(&mut python(&netns, script));
+    let owner = "owner=\"brief\"";
+    wait("not counted", || {
+        daemon.metric("socktrace_accepts_total", &[owner]) == 50.0
+    });
+    let counted: Vec<_> = states
+        .map(before)
+        .into_iter()
+        .zip(first)
+        .map(|(now, before)| now - before)
+        .collect();
+    // Others on this machine may connect, too.
+    for (count, least) in counted.iter().zip([50.0, 100.0, 50.0, 50.0]) {
+        assert!(*count >= least, "{states:?}: {counted:?}");
+    }
+    assert!(events("state") - told >= 450.0);
+    let lifetimes = ["role=\"client\"", "role=\"server\""]
+        .map(|role| daemon.metric("socktrace_socket_lifetime_seconds_count", &[role]));
+    assert!(lifetimes.iter().all(|it| *it >= 50.0), "{lifetimes:?}");
+}
 
 #[test]
 fn a_daemon_knows_what_happened_and_since_when() {

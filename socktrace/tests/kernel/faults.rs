@@ -121,7 +121,8 @@ os._exit(0)
     pipeline.take(&Item::Counters(counters)).unwrap();
     // All but those that are kept are known already, and none is lost.
     let known = held.iter().filter(|id| pipeline.table().contains(**id));
-    assert!(known.count() >= MANY - 8, "{counters:?}");
+    // Those have eight places, and one that is near.
+    assert!(known.count() >= MANY - 9, "{counters:?}");
     assert_eq!(
         (counters.lost(), counters.balanced()),
         (0, true),

@@ -1,12 +1,22 @@
 //! Lives that the kernel side keeps and tells at once, and what is left with few hooks.
 
-use std::{collections::BTreeSet, process::Command};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    process::Command,
+};
 
 use aya::programs::loaded_programs;
+use socktrace::{
+    decode::decode,
+    event::Event,
+    probe::{Plan, Probes},
+    source::snapshot::Protocol,
+    unfold::{Life, is_life},
+};
 
 use crate::{
     readers::in_the_kernel,
-    support::{Background, Netns, Row, python, rows, run, socktrace},
+    support::{Background, Netns, Row, inode, python, rows, run, socktrace},
 };
 
 /// A server and a client in two processes; the client also fails before it has sent a packet, and
@@ -145,4 +155,70 @@ r.close()
         assert!(ends[0].number("lifetime_us").unwrap() > 1_200_000);
     }
     assert!(summary.contains("lost: 0"), "{summary}");
+}
+
+/// Times of changes that packets make are those that TCP has of the packets.
+#[test]
+fn steps_of_a_life_have_the_times_that_they_have_when_each_is_told() {
+    let netns = Netns::new();
+    let number = u32::try_from(inode(&format!("/run/netns/{}", netns.name()))).unwrap();
+    let stepwise = Plan::everything(&[Protocol::Tcp], 1 << 22);
+    let folded = Plan {
+        lives: 1024,
+        ..Plan::watching(&[Protocol::Tcp], 1 << 22)
+    };
+    let mut probes = [stepwise, folded].map(|plan| Probes::attach(&plan).unwrap());
+    let mut rings = probes.each_mut().map(|probes| probes.take_ring().unwrap());
+    // Who closes first, and after which pauses: each is longer than the difference that may be.
+    let script = "
+l = listener()
+def later(*calls):
+    for call in calls:
+        time.sleep(0.15); call()
+c, a = pair(l); later(c.close, a.close)
+c, a = pair(l); later(a.close, c.close)
+c, a = pair(l); later(lambda: c.shutdown(1), c.close, a.close)
+c, a = pair(l); later(lambda: c.shutdown(1), a.close, c.close)
+c = socket.socket(); c.setblocking(False)
+try: c.connect(l.getsockname())
+except BlockingIOError: pass
+later(lambda: c.send(b'x'), l.accept()[0].close, c.close)
+r = socket.socket(); r.connect_ex(('127.0.0.1', 1)); later(r.close)
+";
+    run(&mut python(&netns, script));
+    for probes in &mut probes {
+        probes.detach();
+    }
+    let mut times = [BTreeMap::new(), BTreeMap::new()];
+    let mut lives = 0;
+    for (ring, times) in rings.iter_mut().zip(&mut times) {
+        let mut take = |event: &Event| {
+            if let Event::State(event) = event
+                && event.socket.netns == number
+            {
+                let change = (event.socket.id, event.old, event.new);
+                times.insert(change, event.header.mono_ns);
+            }
+        };
+        while let Some(record) = ring.next() {
+            if is_life(&record) {
+                let life = Life::decode(&record).unwrap();
+                lives += usize::from(life.info().netns == number);
+                life.events(0).for_each(|event| take(&event));
+            } else {
+                take(&decode(&record).unwrap());
+            }
+        }
+    }
+    let [told, kept] = times;
+    assert!(lives >= 8, "{lives}");
+    assert!(told.len() > 40, "{told:?}");
+    assert_eq!(
+        told.keys().collect::<Vec<_>>(),
+        kept.keys().collect::<Vec<_>>()
+    );
+    for (change, at) in &told {
+        let apart = at.abs_diff(kept[change]);
+        assert!(apart < 75_000_000, "{change:?}: {apart} ns");
+    }
 }

@@ -19,7 +19,7 @@ use tracing::{error, info, warn};
 use super::{hooks, memory::Memory, privileges, published::Published, site::Site};
 use crate::{
     alert::Alerts,
-    change::Change,
+    change::{Change, Protocol, What},
     clock::{Clock, monotonic_ns},
     commands::{
         footprint,
@@ -332,6 +332,11 @@ impl Sink for Both {
     fn row(&mut self, change: &Change, clock: &Clock) -> io::Result<()> {
         self.0.row(change, clock)?;
         self.1.row(change, clock)
+    }
+
+    /// The other one hears what has an owner, and such rows are looked at in full.
+    fn kind(&mut self, protocol: Protocol, what: &What) {
+        self.1.kind(protocol, what);
     }
 
     fn flush(&mut self) -> io::Result<()> {
