@@ -53,6 +53,7 @@ impl Pipeline {
         let rows = Rows::new(select, report, sink, clock);
         let mut table = SocketTable::default();
         table.looks = rows.looks();
+        table.keeps_time_waits = report != Report::Life;
         Self {
             table,
             rows,
@@ -175,9 +176,9 @@ impl Pipeline {
 
     /// A table of at most so many sockets, instead of the one that there is.
     pub fn limit(&mut self, most: usize) {
-        let looks = self.table.looks;
-        self.table = SocketTable::new(most);
-        self.table.looks = looks;
+        let before = std::mem::replace(&mut self.table, SocketTable::new(most));
+        self.table.looks = before.looks;
+        self.table.keeps_time_waits = before.keeps_time_waits;
     }
 
     /// The summary for people.

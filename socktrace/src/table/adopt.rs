@@ -31,6 +31,9 @@ impl SocketTable {
             return;
         }
         if let Some(until_ns) = adopted.until_ns {
+            if !self.keeps_time_waits {
+                return;
+            }
             let news = self.time_waits.sight(&adopted.socket, until_ns);
             self.count(Learned::TimeWait, u64::from(news));
             return;

@@ -84,6 +84,8 @@ pub struct SocketTable {
     corrections: Corrections,
     /// Processes that have exited are remembered for a while: what they did is told late.
     pub keeps_exited: bool,
+    /// What stays of connections is remembered. Who shows lives only asks for nothing of them.
+    pub keeps_time_waits: bool,
     /// Rows say no more of their sockets than somebody looks at. Those of which snapshots tell say all.
     pub looks: Looks,
     /// The event that is being taken in is told after others that came after it.
@@ -114,6 +116,7 @@ impl SocketTable {
             snapshots: 0,
             corrections: Corrections::default(),
             keeps_exited: false,
+            keeps_time_waits: true,
             looks: |_, _| Look::Full,
             late: false,
         }

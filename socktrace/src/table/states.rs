@@ -23,7 +23,7 @@ impl SocketTable {
         } else {
             None
         };
-        let looks = self.looks;
+        let (looks, keeps_time_waits) = (self.looks, self.keeps_time_waits);
         let Some(socket) = self.socket(info) else {
             return;
         };
@@ -33,7 +33,7 @@ impl SocketTable {
         }
         let told = socket.changed(event, transition);
         socket.tell_state(header, transition, told, looks, changes);
-        if transition.new == TcpState::TimeWait {
+        if transition.new == TcpState::TimeWait && keeps_time_waits {
             let (info, owner) = (*socket.info(), socket.owner.clone());
             self.time_waits.begin(&info, owner, header.mono_ns);
         }

@@ -970,6 +970,16 @@ fn whoever_closed_first_is_charged_with_the_port() {
 }
 
 #[test]
+fn ports_are_remembered_for_who_asks_for_them_only() {
+    let mut table = SocketTable {
+        keeps_time_waits: false,
+        ..SocketTable::default()
+    };
+    apply(&mut table, &life());
+    assert_eq!(table.time_waits().count(), 0);
+}
+
+#[test]
 fn a_full_table_takes_no_more_and_forgets_nobody() {
     let mut table = SocketTable::new(1);
     apply(&mut table, &life()[..5]);

@@ -65,7 +65,7 @@ impl SocketTable {
                     socket.own(self.running(header), fd);
                 }
                 let told = socket.changed(event, transition);
-                if transition.new == TcpState::TimeWait {
+                if transition.new == TcpState::TimeWait && self.keeps_time_waits {
                     self.time_waits
                         .begin(socket.info(), socket.owner.clone(), header.mono_ns);
                 }
