@@ -128,6 +128,7 @@ impl<'a> Life<'a> {
         self.told.began_ns.saturating_add(u64::from(step.after_ns))
     }
 
+    #[expect(clippy::inline_always, reason = "a call would copy 240 bytes")]
     #[inline(always)]
     fn event(&self, step: &Step) -> Event {
         let header = Header {

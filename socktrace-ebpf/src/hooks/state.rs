@@ -215,7 +215,7 @@ unsafe fn kept<M: SockMemory>(context: &impl EbpfContext, sk: Sock, [old, new]: 
 ///
 /// These are made by a packet and by nothing else, and TCP has just asked for the time of that
 /// (`tcp_mstamp_refresh()`, called by `tcp_rcv_state_process()` and `tcp_rcv_established()`,
-/// net/ipv4/tcp_input.c, 4.20): reading the clock again would cost more than all the rest.
+/// `net/ipv4/tcp_input.c`, 4.20): reading the clock again would cost more than all the rest.
 #[inline(always)]
 unsafe fn time(sk: Sock, change: [u8; 2]) -> u64 {
     let by_packet = matches!(

@@ -62,6 +62,7 @@ pub const MOST_SOCKETS: usize = 1_000_000;
 
 /// The sockets and processes that we know of.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct SocketTable {
     sockets: Store,
     processes: Processes,

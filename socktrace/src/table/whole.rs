@@ -29,6 +29,7 @@ impl SocketTable {
     }
 
     /// One step of it. The record says the same of the socket at all of them, but for its state.
+    #[expect(clippy::inline_always, reason = "which of them it is was just decided")]
     #[inline(always)]
     fn happens(&mut self, socket: &mut Socket, event: &Event, audience: &mut impl Audience) {
         let header = event.header();
