@@ -37,8 +37,9 @@ const MEMORY_OF_MANY: u32 = 6144;
 /// What is tried without a filter, some of each kind: tests that state facts, have no narrow times and
 /// need no servers. Those with a clock of their own (trends, floods, the comparisons with peers) run on
 /// the machine itself. Each starts socktrace, for which an emulated processor takes half a minute.
-const TESTS: [&str; 20] = [
+const TESTS: [&str; 22] = [
     "adopted::with_everybody_followed_the_old_ones_have_owners_too",
+    "created::sockets_that_do_nothing_are_told_with_their_owners_and_no_call_is_hooked_for_it",
     "doctor::root_may_trace",
     "families::a_pair_of_unix_sockets_of_which_one_is_sent",
     "families::a_udp_socket_that_is_bound_and_sends",
@@ -49,6 +50,7 @@ const TESTS: [&str; 20] = [
     "lives::bind_and_listen_that_fail",
     "lives::exec_closes_what_is_close_on_exec",
     "lives::the_peer_closes_first",
+    "lives_at_once::steps_of_a_life_have_the_times_that_they_have_when_each_is_told",
     "pidns::in_a_container_p_takes_the_containers_pid_and_rows_show_it",
     "ports::experiments::a_listener_elsewhere_takes_its_port_from_every_connect",
     "reconcile::what_no_event_tells_of_other_protocols_is_learned",
@@ -69,8 +71,9 @@ pub(super) const FEW: [&str; 3] = [
 ];
 
 /// What some of them cannot do without, as `doctor` names it: where that is not there, they fail. Without
-/// the helper rows of accepted connections have no cookie to find them by.
-const NEEDS: [(&str, &str); 7] = [
+/// the helper rows of accepted connections have no cookie to find them by; lives are told at once from the
+/// same version on.
+const NEEDS: [(&str, &str); 8] = [
     (
         "adopted::with_everybody_followed_the_old_ones_have_owners_too",
         "cookie_helper",
@@ -81,6 +84,10 @@ const NEEDS: [(&str, &str); 7] = [
         "hook sched_prepare_exec",
     ),
     ("lives::the_peer_closes_first", "cookie_helper"),
+    (
+        "lives_at_once::steps_of_a_life_have_the_times_that_they_have_when_each_is_told",
+        "cookie_helper",
+    ),
     (
         "pidns::in_a_container_p_takes_the_containers_pid_and_rows_show_it",
         "cookie_helper",
