@@ -1,9 +1,14 @@
 //! Sockets that are told of when they are created, where nobody needs their descriptors: without a hook
 //! of `socket()`.
 
-use std::{collections::BTreeMap, fs, process::Command};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    process::Command,
+};
 
 use socktrace::{
+    change::Change,
     decode::decode,
     event::Event,
     probe::{Plan, Probes, attach::Status},
@@ -64,16 +69,19 @@ say(pid=os.getpid(), udplite=int(had['136']), mptcp=int(had['262']))
     probes.detach();
 
     let (mut made, mut over) = (BTreeMap::new(), BTreeMap::new());
+    // Others are the kernel's: to an MPTCP socket it may make one over TCP.
+    let mut known = BTreeSet::new();
     let mut table = SocketTable::default();
     let mut take = |event: &Event| {
         match event {
             Event::Socket(event) if event.socket.netns == number => {
                 assert_eq!((event.header.tgid, event.fd), (pid, -1), "{event:?}");
                 assert!(event.socket.inode != 0, "{event:?}");
+                known.insert(event.socket.id);
                 let protocol = Of::of(event.socket.family, event.socket.proto);
                 *made.entry(protocol as u32).or_insert(0) += 1;
             }
-            Event::Destroy(event) if event.socket.netns == number => {
+            Event::Destroy(event) if known.contains(&event.socket.id) => {
                 let protocol = Of::of(event.socket.family, event.socket.proto);
                 *over.entry(protocol as u32).or_insert(0) += 1;
             }
@@ -81,7 +89,8 @@ say(pid=os.getpid(), udplite=int(had['136']), mptcp=int(had['262']))
         }
         let mut changes = Vec::new();
         table.apply_late(event, &mut changes);
-        for change in changes.iter().filter(|it| it.socket.netns == Some(number)) {
+        let its = |change: &&Change| change.socket.cookie.is_some_and(|it| known.contains(&it));
+        for change in changes.iter().filter(its) {
             let owner = change.socket.owner.as_ref().map(|it| it.pid);
             assert_eq!(owner, Some(pid), "{change:?}");
         }
