@@ -24,23 +24,6 @@ pub struct Change {
     pub what: What,
 }
 
-impl Change {
-    /// A row that is only looked at for its kind.
-    pub fn of_kind(mono_ns: u64, protocol: Protocol, what: What) -> Self {
-        Self {
-            mono_ns,
-            socket: View {
-                protocol: Some(protocol),
-                ..View::default()
-            },
-            actor: None,
-            tid: None,
-            fd: None,
-            what,
-        }
-    }
-}
-
 /// How an owner is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Ownership {

@@ -2,7 +2,7 @@
 
 use socktrace_common::socket::Protocol;
 
-use crate::change::{Change, What};
+use crate::change::{Change, View, What};
 
 /// How closely somebody looks at a row of what happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ impl Audience for Option<Change> {
     }
 
     fn kind(&mut self, mono_ns: u64, protocol: Protocol, what: &What) {
-        *self = Some(Change::of_kind(mono_ns, protocol, what.clone()));
+        *self = Some(brief(mono_ns, protocol, what));
     }
 }
 
@@ -45,6 +45,21 @@ impl Audience for Vec<Change> {
     }
 
     fn kind(&mut self, mono_ns: u64, protocol: Protocol, what: &What) {
-        self.push(Change::of_kind(mono_ns, protocol, what.clone()));
+        self.push(brief(mono_ns, protocol, what));
+    }
+}
+
+/// A row that says nothing but of what kind it is.
+fn brief(mono_ns: u64, protocol: Protocol, what: &What) -> Change {
+    Change {
+        mono_ns,
+        socket: View {
+            protocol: Some(protocol),
+            ..View::default()
+        },
+        actor: None,
+        tid: None,
+        fd: None,
+        what: what.clone(),
     }
 }
