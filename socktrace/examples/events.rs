@@ -28,7 +28,7 @@ use socktrace::{
     process::Details,
     select::Select,
     sink::{Format, Report, Sink, Style, Times},
-    source::Item,
+    source::{Item, chunk::Chunk},
     unfold::Life,
 };
 use socktrace_common::{
@@ -45,6 +45,9 @@ use zerocopy::{FromZeros as _, IntoBytes as _};
 
 /// Processes, each with a client's and a server's end of its connections.
 const PROCESSES: u32 = 50;
+
+/// Records that are handed over together, as from the ring.
+const A_CHUNK: usize = 100;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -95,8 +98,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         };
         events += records.connections(done, batch);
         let (before, memory) = (cpu_ns(), ASKED.load(Relaxed));
-        for record in records.take() {
-            pipeline.take(&Item::Record(record))?;
+        for records in &records.chunks {
+            pipeline.take_records(records)?;
         }
         pipeline.take(&Item::Settle)?;
         cpu += cpu_ns() - before;
@@ -121,8 +124,9 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// Records, as the ring would have them.
 struct Records {
     folded: bool,
-    bytes: Vec<u64>,
-    lengths: Vec<usize>,
+    chunks: Vec<Chunk>,
+    /// How many records the last of them has.
+    last: usize,
     seq: u64,
     now: u64,
 }
@@ -131,34 +135,28 @@ impl Records {
     fn new(folded: bool) -> Self {
         Self {
             folded,
-            bytes: Vec::new(),
-            lengths: Vec::new(),
+            chunks: Vec::new(),
+            last: 0,
             seq: 0,
             now: 1_000_000_000,
         }
     }
 
-    fn take(&self) -> impl Iterator<Item = &[u8]> {
-        let mut rest = self.bytes.as_bytes();
-        self.lengths.iter().map(move |&length| {
-            let (record, after) = rest.split_at(length);
-            rest = after;
-            record
-        })
-    }
-
     fn clear(&mut self) {
-        self.bytes.clear();
-        self.lengths.clear();
+        self.chunks.clear();
+        self.last = 0;
     }
 
     fn push(&mut self, record: &mut [u8]) {
         record[8..16].copy_from_slice(&self.seq.to_ne_bytes());
         self.seq += 1;
-        let words = record.chunks_exact(8);
-        self.bytes
-            .extend(words.map(|word| u64::from_ne_bytes(word.try_into().unwrap_or_default())));
-        self.lengths.push(record.len());
+        if self.last == 0 {
+            self.chunks.push(Chunk::default());
+        }
+        if let Some(chunk) = self.chunks.last_mut() {
+            chunk.push(record);
+        }
+        self.last = (self.last + 1) % A_CHUNK;
     }
 
     fn process(&mut self, pid: u32) {

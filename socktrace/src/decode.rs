@@ -65,6 +65,14 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
     Ok(event)
 }
 
+/// The socket that a record tells one thing of, before it is known to make sense: see
+/// [`SocketInfo::id`]. Something else of records that are about processes.
+pub(crate) fn subject(bytes: &[u8]) -> Option<u64> {
+    let (header, socket) = Header::ref_from_prefix(bytes).ok()?;
+    let (id, _) = u64::ref_from_prefix(socket).ok()?;
+    (header.kind != EventKind::Life as u16).then_some(*id)
+}
+
 fn payload<T: FromBytes>(bytes: &[u8]) -> Result<T, DecodeError> {
     T::read_from_prefix(bytes)
         .map(|(value, _)| value)

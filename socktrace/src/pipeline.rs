@@ -1,6 +1,7 @@
 //! The one place that calls everything in order: decode, table, selection, sink.
 
 mod lives;
+mod records;
 mod rows;
 
 use std::{

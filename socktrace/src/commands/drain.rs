@@ -17,9 +17,9 @@ pub(super) fn drain(ring: &mut Ring, pipeline: &mut Pipeline, all: bool) -> io::
     let enough = monotonic_ns() + DISORDER_NS;
     loop {
         let mut newest = 0;
-        let more = ring.drain(|record| {
-            newest = told_at(record);
-            pipeline.take(&Item::Record(record))
+        let more = ring.drain(|records| {
+            newest = records.last().map_or(0, told_at);
+            pipeline.take_records(records)
         })?;
         pipeline.take(&Item::Settle)?;
         if !more || !all || newest > enough {

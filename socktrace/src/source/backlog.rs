@@ -14,41 +14,13 @@ use std::{
 
 use aya::maps::{MapData, RingBuf};
 use rustix::event::{EventfdFlags, epoll, eventfd};
-use zerocopy::IntoBytes as _;
+
+use super::chunk::Chunk;
 
 /// Records are copied by about so many bytes.
 const CHUNK: usize = 1 << 18;
 /// The last of them may go beyond that by so much.
 const LAST: usize = 1 << 12;
-
-/// Records one after another, each behind its length in bytes, all at multiples of 8 bytes.
-#[derive(Default)]
-pub(super) struct Chunk(Vec<u64>);
-
-impl Chunk {
-    fn push(&mut self, record: &[u8]) {
-        let at = self.0.len() + 1;
-        self.0.push(record.len() as u64);
-        self.0.resize(at + record.len().div_ceil(8), 0);
-        self.0[at..].as_mut_bytes()[..record.len()].copy_from_slice(record);
-    }
-
-    fn bytes(&self) -> usize {
-        self.0.len() * 8
-    }
-
-    /// What is in it, in order.
-    pub(super) fn records(&self) -> impl Iterator<Item = &[u8]> {
-        let mut rest = &self.0[..];
-        std::iter::from_fn(move || {
-            let (&length, behind) = rest.split_first()?;
-            let length = usize::try_from(length).ok()?;
-            let (record, others) = behind.split_at_checked(length.div_ceil(8))?;
-            rest = others;
-            record.as_bytes().get(..length)
-        })
-    }
-}
 
 /// The ring, and what was taken out of it and not yet handed over.
 struct Records {
@@ -60,21 +32,12 @@ struct Records {
 }
 
 impl Records {
-    /// Copies from the ring, a chunk at most.
-    fn copy(&mut self, into: &mut Chunk) {
-        while into.bytes() < CHUNK
-            && let Some(record) = self.ring.next()
-        {
-            into.push(&record);
-        }
-    }
-
     /// Copies what is there, as far as there is room for it.
     fn relieve(&mut self) {
         while self.bytes < self.most {
-            let mut chunk = Chunk(Vec::with_capacity((CHUNK + LAST) / 8));
-            self.copy(&mut chunk);
-            if chunk.0.is_empty() {
+            let mut chunk = Chunk::with_capacity(CHUNK + LAST);
+            chunk.copy(&mut self.ring, CHUNK);
+            if chunk.bytes() == 0 {
                 return;
             }
             self.bytes += chunk.bytes();
@@ -128,7 +91,7 @@ impl Relieved {
 
     /// The oldest records that are there; none if there are none.
     pub(super) fn next(&mut self) -> &Chunk {
-        self.own.0.clear();
+        self.own.clear();
         let mut records = locked(&self.records);
         if let Some(oldest) = records.waiting.pop_front() {
             let was_full = records.bytes >= records.most;
@@ -139,7 +102,7 @@ impl Relieved {
                 records.relieve();
             }
         } else {
-            records.copy(&mut self.own);
+            self.own.copy(&mut records.ring, CHUNK);
         }
         &self.own
     }
@@ -176,22 +139,4 @@ fn woken(wakes: &OwnedFd) -> bool {
 /// A thread that panicked has left nothing half done: a chunk is whole or was not handed over.
 fn locked(records: &Mutex<Records>) -> MutexGuard<'_, Records> {
     records.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn records_come_out_as_they_went_in() {
-        let mut chunk = Chunk::default();
-        assert_eq!(chunk.records().count(), 0);
-        let told: [&[u8]; 4] = [b"a record", b"", b"one more than eight", b"z"];
-        for record in told {
-            chunk.push(record);
-        }
-        assert_eq!(chunk.records().collect::<Vec<_>>(), told);
-        assert!(chunk.records().all(|it| it.as_ptr().addr() % 8 == 0));
-        assert_eq!(chunk.bytes(), 8 * (4 + 1 + 3 + 1));
-    }
 }

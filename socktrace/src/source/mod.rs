@@ -2,6 +2,7 @@
 //! before them ([`snapshot`]); and how full the machine is ([`machine`]).
 
 mod backlog;
+pub mod chunk;
 pub mod machine;
 pub mod recording;
 pub mod ringbuf;

@@ -60,6 +60,9 @@ use crate::{
 /// How many sockets a table takes unless told otherwise: about a quarter of a gigabyte.
 pub const MOST_SOCKETS: usize = 1_000_000;
 
+/// So many sockets stay in the CPU's caches: a third of a megabyte.
+const CACHED: usize = 2_000;
+
 /// The sockets and processes that we know of.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
@@ -137,6 +140,17 @@ impl SocketTable {
     /// Is there none?
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Are there so many that the CPU's caches do not have most of them?
+    pub(crate) fn is_large(&self) -> bool {
+        self.len() > CACHED
+    }
+
+    /// Reads what is known of these sockets, of which the next events are: one after the other, each would be
+    /// waited for.
+    pub(crate) fn fetch(&self, ids: impl Iterator<Item = u64>) {
+        self.sockets.fetch(ids);
     }
 
     /// Is a socket with this identity among them?

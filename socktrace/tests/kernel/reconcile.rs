@@ -155,9 +155,10 @@ impl Sink for Adder {
 
 pub(crate) fn drain(ring: &mut Ring, pipeline: &mut Pipeline, told: &Told) {
     loop {
-        let more = ring.drain(|record| {
-            told.records.set(told.records.get() + 1);
-            pipeline.take(&Item::Record(record))
+        let more = ring.drain(|records| {
+            told.records
+                .set(told.records.get() + records.records().count() as u64);
+            pipeline.take_records(records)
         });
         pipeline.take(&Item::Settle).unwrap();
         if !more.unwrap() {
