@@ -1,7 +1,7 @@
 //! Where sockets are kept: pages that never move, and an index by identity.
 //!
 //! A map of sockets would be a quarter to two thirds empty and would be copied whole whenever it
-//! grows. Here only the index, a number a socket, does that; and a socket that goes leaves its
+//! grows. Here only the index, two numbers a socket, does that; and a socket that goes leaves its
 //! place to the next one, so that a table of steady size asks for no memory.
 
 use std::{cell::Cell, hash::BuildHasher as _, hint::black_box};
@@ -17,8 +17,7 @@ const PAGE: usize = 1024;
 /// Sockets by identity, see [`SocketInfo::id`](socktrace_common::socket::SocketInfo::id).
 #[derive(Debug, Default)]
 pub(super) struct Store {
-    /// Places of sockets.
-    index: HashTable<u32>,
+    index: HashTable<Entry>,
     hasher: Neighbours,
     pages: Vec<Vec<Socket>>,
     /// Places without a socket: what is there is over.
@@ -27,6 +26,20 @@ pub(super) struct Store {
     former: HashMap<u64, u64>,
     /// The identity that was asked for last, and its place: an event asks for one several times.
     last: Cell<(u64, u32)>,
+}
+
+/// Where a socket is, in the index.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    place: u32,
+    /// Of its identity: another's differs, nearly always, so that only the right socket is looked at.
+    tag: u32,
+}
+
+/// Half of an identity's bits, of which the higher half is nearly always the same.
+#[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
+fn tag(id: u64) -> u32 {
+    (id ^ id >> 32) as u32
 }
 
 impl Store {
@@ -50,8 +63,13 @@ impl Store {
 
     /// Reads these, so that the CPU has them in its caches.
     pub(super) fn fetch(&self, ids: impl Iterator<Item = u64>) {
-        let places = ids.filter_map(|id| self.find(id));
-        black_box(places.fold(0, |read, place| read ^ at(&self.pages, place).read()));
+        // None is waited for before the next is asked for: what is done with them needs no answer.
+        let entries = ids.filter_map(|id| {
+            let its_tag = |entry: &Entry| entry.tag == tag(id);
+            self.index.find(self.hasher.hash(id), its_tag)
+        });
+        let sockets = entries.map(|entry| at(&self.pages, entry.place));
+        black_box(sockets.fold(0, |read, socket| read ^ socket.read()));
     }
 
     /// Puts a socket in, in the place of the one with its identity if there is one.
@@ -110,15 +128,14 @@ impl Store {
         let hash = self.hasher.hash(id);
         let entry = self
             .index
-            .find_entry(hash, |&place| at(pages, place).id() == id)
+            .find_entry(hash, |&entry| is(pages, entry, id))
             .ok()?;
-        let (place, _) = entry.remove();
-        Some(place)
+        Some(entry.remove().0.place)
     }
 
     /// Every socket, in no order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Socket> {
-        self.index.iter().map(|&place| at(&self.pages, place))
+        self.index.iter().map(|entry| at(&self.pages, entry.place))
     }
 
     /// Every socket, to be changed. What is over has no identity.
@@ -149,14 +166,18 @@ impl Store {
     /// The place of the socket that has this identity now.
     fn find(&self, id: u64) -> Option<u32> {
         let hash = self.hasher.hash(id);
-        let is_it = |&place: &u32| at(&self.pages, place).id() == id;
-        self.index.find(hash, is_it).copied()
+        let entry = self.index.find(hash, |&entry| is(&self.pages, entry, id))?;
+        Some(entry.place)
     }
 
     fn enter(&mut self, id: u64, place: u32) {
         let (pages, hasher) = (&self.pages, &self.hasher);
-        let hash_of = |&place: &u32| hasher.hash(at(pages, place).id());
-        self.index.insert_unique(hasher.hash(id), place, hash_of);
+        let hash_of = |entry: &Entry| hasher.hash(at(pages, entry.place).id());
+        let entry = Entry {
+            place,
+            tag: tag(id),
+        };
+        self.index.insert_unique(hasher.hash(id), entry, hash_of);
     }
 
     fn put(&mut self, place: u32, socket: Socket) {
@@ -195,6 +216,11 @@ impl Neighbours {
 
 fn split(place: u32) -> (usize, usize) {
     (place as usize / PAGE, place as usize % PAGE)
+}
+
+/// Is it the entry of this identity?
+fn is(pages: &[Vec<Socket>], entry: Entry, id: u64) -> bool {
+    entry.tag == tag(id) && at(pages, entry.place).id() == id
 }
 
 fn at(pages: &[Vec<Socket>], place: u32) -> &Socket {
