@@ -46,7 +46,8 @@ use zerocopy::{FromZeros as _, IntoBytes as _};
 /// Processes, each with a client's and a server's end of its connections.
 const PROCESSES: u32 = 50;
 
-/// Records that are handed over together, as from the ring.
+/// Bytes of the ring, and how many records about are copied from it at once (`source/ringbuf.rs`).
+const RING: usize = 4 << 20;
 const A_CHUNK: usize = 100;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -80,100 +81,117 @@ fn main() -> Result<(), Box<dyn Error>> {
         Some("life") => rows(Format::Table, Report::Life),
         Some(other) => return Err(format!("{other}: json, or life").into()),
     };
-    let mut pipeline = Pipeline::new(Select::default(), report, Some(sink), Clock::now());
-    let mut records = Records::new(folded);
+    let pipeline = Pipeline::new(Select::default(), report, Some(sink), Clock::now());
+    let mut records = Records {
+        ring: Chunk::default(),
+        bytes: 0,
+        seq: 0,
+        now: 1_000_000_000,
+        reader: Reader {
+            pipeline,
+            chunk: Chunk::default(),
+            cpu: 0.0,
+            asked: 0,
+        },
+    };
     for pid in 1..=PROCESSES {
-        records.process(pid);
+        records.process(pid)?;
     }
-    // Batches, as the ring is emptied; the first fills what grows.
+    // The first batch fills what grows.
     let batch = open.max(1);
-    let (mut events, mut cpu, mut asked) = (0, 0.0, 0);
-    let mut done = 0;
-    while done < connections + batch {
-        events = if done == batch { 0 } else { events };
-        (cpu, asked) = if done == batch {
-            (0.0, 0)
-        } else {
-            (cpu, asked)
-        };
-        events += records.connections(done, batch);
-        let (before, memory) = (cpu_ns(), ASKED.load(Relaxed));
-        for records in &records.chunks {
-            pipeline.take_records(records)?;
-        }
-        pipeline.take(&Item::Settle)?;
-        cpu += cpu_ns() - before;
-        asked += ASKED.load(Relaxed) - memory;
-        records.clear();
+    records.connections(folded, 0, batch)?;
+    (records.reader.cpu, records.reader.asked) = (0.0, 0);
+    let (mut events, mut done) = (0, 0);
+    while done < connections {
         done += batch;
+        events += records.connections(folded, done, batch)?;
     }
-    if pipeline.undecodable() > 0 || !pipeline.table().is_empty() {
+    let reader = records.reader;
+    if reader.pipeline.undecodable() > 0 || !reader.pipeline.table().is_empty() {
         return Err("the records make no sense".into());
     }
     println!(
         "{}",
         json!({
             "events": events,
-            "ns_each": cpu / events as f64,
-            "allocations": asked,
+            "ns_each": reader.cpu / events as f64,
+            "allocations": reader.asked,
         })
     );
     Ok(())
 }
 
+/// Takes records as they are taken from the ring, and says what that costs.
+struct Reader {
+    pipeline: Pipeline,
+    chunk: Chunk,
+    cpu: f64,
+    asked: u64,
+}
+
+impl Reader {
+    fn drain(&mut self, ring: &Chunk) -> io::Result<()> {
+        let (before, memory) = (cpu_ns(), ASKED.load(Relaxed));
+        let mut records = ring.records().peekable();
+        while records.peek().is_some() {
+            self.chunk.clear();
+            for record in records.by_ref().take(A_CHUNK) {
+                self.chunk.push(record);
+            }
+            self.pipeline.take_records(&self.chunk)?;
+        }
+        self.pipeline.take(&Item::Settle)?;
+        self.cpu += cpu_ns() - before;
+        self.asked += ASKED.load(Relaxed) - memory;
+        Ok(())
+    }
+}
+
 /// Records, as the ring would have them.
 struct Records {
-    folded: bool,
-    chunks: Vec<Chunk>,
-    /// How many records the last of them has.
-    last: usize,
+    ring: Chunk,
+    /// What is in it.
+    bytes: usize,
     seq: u64,
     now: u64,
+    reader: Reader,
 }
 
 impl Records {
-    fn new(folded: bool) -> Self {
-        Self {
-            folded,
-            chunks: Vec::new(),
-            last: 0,
-            seq: 0,
-            now: 1_000_000_000,
-        }
-    }
-
-    fn clear(&mut self) {
-        self.chunks.clear();
-        self.last = 0;
-    }
-
-    fn push(&mut self, record: &mut [u8]) {
+    /// Into the ring, which is emptied when it is full.
+    fn push(&mut self, record: &mut [u8]) -> io::Result<()> {
         record[8..16].copy_from_slice(&self.seq.to_ne_bytes());
         self.seq += 1;
-        if self.last == 0 {
-            self.chunks.push(Chunk::default());
+        self.ring.push(record);
+        self.bytes += record.len();
+        if self.bytes < RING {
+            return Ok(());
         }
-        if let Some(chunk) = self.chunks.last_mut() {
-            chunk.push(record);
-        }
-        self.last = (self.last + 1) % A_CHUNK;
+        self.drain()
     }
 
-    fn process(&mut self, pid: u32) {
+    fn drain(&mut self) -> io::Result<()> {
+        self.reader.drain(&self.ring)?;
+        self.ring.clear();
+        self.bytes = 0;
+        Ok(())
+    }
+
+    fn process(&mut self, pid: u32) -> io::Result<()> {
         let mut event = ProcessEvent::new_zeroed();
         event.header.kind = EventKind::Process as u16;
         (event.header.mono_ns, event.header.tgid) = (self.now, pid);
         event.start_ns = u64::from(pid);
         event.comm[..4].copy_from_slice(format!("p{pid:03}").as_bytes());
-        self.push(event.as_mut_bytes());
+        self.push(event.as_mut_bytes())
     }
 
     /// All of this batch begin before any of them ends. How many events.
-    fn connections(&mut self, from: u64, count: u64) -> u64 {
+    fn connections(&mut self, folded: bool, from: u64, count: u64) -> io::Result<u64> {
         let lives = (from..from + count).flat_map(|number| [client(number), server(number)]);
         let mut lives: Vec<LifeEvent> = lives.collect();
         let mut events = 0;
-        if self.folded {
+        if folded {
             for life in &mut lives {
                 life.began_ns = self.now;
                 for (at, step) in (0..).zip(&mut life.steps[..]) {
@@ -182,9 +200,10 @@ impl Records {
                 self.now += 1_000;
                 life.header.mono_ns = self.now;
                 events += life.count;
-                self.push(life.as_mut_bytes());
+                self.push(life.as_mut_bytes())?;
             }
-            return events;
+            self.drain()?;
+            return Ok(events);
         }
         for at in 0..STEPS {
             for life in &mut lives {
@@ -198,18 +217,19 @@ impl Records {
                     continue;
                 };
                 match event {
-                    Event::Socket(mut it) => self.push(it.as_mut_bytes()),
-                    Event::State(mut it) => self.push(it.as_mut_bytes()),
-                    Event::Connect(mut it) => self.push(it.as_mut_bytes()),
-                    Event::Accept(mut it) => self.push(it.as_mut_bytes()),
-                    Event::Close(mut it) => self.push(it.as_mut_bytes()),
-                    Event::Destroy(mut it) => self.push(it.as_mut_bytes()),
+                    Event::Socket(mut it) => self.push(it.as_mut_bytes())?,
+                    Event::State(mut it) => self.push(it.as_mut_bytes())?,
+                    Event::Connect(mut it) => self.push(it.as_mut_bytes())?,
+                    Event::Accept(mut it) => self.push(it.as_mut_bytes())?,
+                    Event::Close(mut it) => self.push(it.as_mut_bytes())?,
+                    Event::Destroy(mut it) => self.push(it.as_mut_bytes())?,
                     _ => continue,
                 }
                 events += 1;
             }
         }
-        events
+        self.drain()?;
+        Ok(events)
     }
 }
 
