@@ -35,7 +35,7 @@ pub(crate) enum Subject {
     /// others, whoever attaches it
     EmptyExit,
     /// bpftrace with empty programs where the daemon's are, but for those of control groups, and all of them as classic
-    /// tracepoints: about what is left of the cost where programs do nothing
+    /// tracepoints: more than what is left of the cost where programs do nothing
     EmptyHooks,
     /// `ss -tan` once a second
     Ss,
