@@ -84,7 +84,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     let pipeline = Pipeline::new(Select::default(), report, Some(sink), Clock::now());
     let mut records = Records {
         ring: Chunk::default(),
-        bytes: 0,
         seq: 0,
         now: 1_000_000_000,
         reader: Reader {
@@ -150,8 +149,6 @@ impl Reader {
 /// Records, as the ring would have them.
 struct Records {
     ring: Chunk,
-    /// What is in it.
-    bytes: usize,
     seq: u64,
     now: u64,
     reader: Reader,
@@ -163,8 +160,7 @@ impl Records {
         record[8..16].copy_from_slice(&self.seq.to_ne_bytes());
         self.seq += 1;
         self.ring.push(record);
-        self.bytes += record.len();
-        if self.bytes < RING {
+        if self.ring.bytes() < RING {
             return Ok(());
         }
         self.drain()
@@ -173,7 +169,6 @@ impl Records {
     fn drain(&mut self) -> io::Result<()> {
         self.reader.drain(&self.ring)?;
         self.ring.clear();
-        self.bytes = 0;
         Ok(())
     }
 

@@ -49,7 +49,7 @@ impl Chunk {
     }
 
     /// How many bytes they take here.
-    pub(super) fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         self.words.len() * 8
     }
 
