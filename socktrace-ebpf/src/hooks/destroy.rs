@@ -1,5 +1,7 @@
 //! A socket is gone.
 
+use core::ffi::c_void;
+
 use aya_ebpf::{
     EbpfContext,
     helpers::generated::bpf_get_socket_cookie,
@@ -13,7 +15,7 @@ use socktrace_common::{
 };
 
 use crate::{
-    emit::{emit, run, run_alone},
+    emit::{Context, emit, run, run_alone},
     filter,
     kernel::{
         Probed, Typed,
@@ -58,6 +60,15 @@ unsafe fn try_destroy<M: SockMemory>(context: &impl EbpfContext, sk: Sock) -> Ou
                 return Outcome::Folded;
             }
         }
+        told::<M>(context.as_ptr(), sk)
+    }
+}
+
+/// The end of a socket whose life is not kept.
+#[inline(never)]
+unsafe fn told<M: SockMemory>(context: *mut c_void, sk: Sock) -> Outcome {
+    // SAFETY: the caller's socket fits `M`; every field of the record is written.
+    unsafe {
         if !sock::is_tcp::<M>(sk) {
             return Outcome::Filtered;
         }
@@ -71,7 +82,7 @@ unsafe fn try_destroy<M: SockMemory>(context: &impl EbpfContext, sk: Sock) -> Ou
         let at = sock::endpoint::<M>(sk, Kind::tcp::<M>(sk));
         emit(
             EventKind::Destroy,
-            context,
+            &Context(context),
             move |record: *mut DestroyEvent| {
                 sock::describe::<M>(sk, id, &at, &raw mut (*record).socket);
                 (&raw mut (*record).error).write(sock::error::<M>(sk));

@@ -1,5 +1,7 @@
 //! TCP state changes: the spine.
 
+use core::ffi::c_void;
+
 use aya_ebpf::{
     EbpfContext,
     helpers::bpf_ktime_get_ns,
@@ -14,7 +16,7 @@ use socktrace_common::{
 
 use super::{child, connect};
 use crate::{
-    emit::{emit, run_alone},
+    emit::{Context, emit, run_alone},
     filter,
     kernel::{
         Probed, Typed, pid,
@@ -68,32 +70,38 @@ fn inet_sock_set_state_tp(context: TracePointContext) -> u32 {
     0
 }
 
-/// A change of state. The child of a listener may have to be told of a step later than the kernel does.
+/// A change of state. Most are of sockets whose lives are kept, and all else is a function of its own: what
+/// runs for every change stays short, and together in the CPU's caches.
 #[inline(always)]
 unsafe fn changed<M: SockMemory>(context: &impl EbpfContext, sk: Sock, old: u8, new: u8) {
+    let context = context.as_ptr();
+    // SAFETY: the caller's socket fits `M`.
+    unsafe {
+        // The child of a listener may have to be told of a step later than the kernel does.
+        if old == SYN_RECV && child::come_later() {
+            run_alone(EventKind::State, || {
+                told::<M>(context, sk, LISTEN, SYN_RECV)
+            });
+        }
+        run_alone(EventKind::State, || {
+            if life::folding() && kept::<M>(&Context(context), sk, [old, new]) {
+                return Outcome::Folded;
+            }
+            told::<M>(context, sk, old, new)
+        });
+    }
+}
+
+/// A change that is told at once, or begins a life.
+#[inline(never)]
+unsafe fn told<M: SockMemory>(context: *mut c_void, sk: Sock, old: u8, new: u8) -> Outcome {
     // SAFETY: the caller's socket fits `M`.
     unsafe {
         if old == LISTEN && new == SYN_RECV && child::is_copy::<M>(sk) {
-            run_alone(EventKind::State, || {
-                child::comes_later();
-                Outcome::Filtered
-            });
-            return;
+            child::comes_later();
+            return Outcome::Filtered;
         }
-        let mut first = old == SYN_RECV && child::come_later();
-        // One call of what is large, so that it stays a part of the program.
-        loop {
-            let (from, to) = if first {
-                (LISTEN, SYN_RECV)
-            } else {
-                (old, new)
-            };
-            run_alone(EventKind::State, || try_state::<M>(context, sk, from, to));
-            if !first {
-                return;
-            }
-            first = false;
-        }
+        try_state::<M>(&Context(context), sk, old, new)
     }
 }
 
@@ -109,9 +117,6 @@ unsafe fn try_state<M: SockMemory>(
         // A shutdown() of a socket in CLOSE and a second listen() announce no change.
         if !filter::kind(EventKind::State) || old == new {
             return Outcome::Filtered;
-        }
-        if life::folding() && kept::<M>(context, sk, [old, new]) {
-            return Outcome::Folded;
         }
         if !sock::is_tcp::<M>(sk) {
             return Outcome::Filtered;
@@ -179,6 +184,10 @@ unsafe fn try_state<M: SockMemory>(
 unsafe fn kept<M: SockMemory>(context: &impl EbpfContext, sk: Sock, [old, new]: [u8; 2]) -> bool {
     // SAFETY: the caller's socket fits `M`, and the life is the map's value.
     unsafe {
+        // A listener's is over when it begins to listen, and that of its child begins with this.
+        if !filter::kind(EventKind::State) || old == new || old == LISTEN {
+            return false;
+        }
         let id = sock::cookie::<M>(sk);
         let Some(life) = life::of(id) else {
             return false;
