@@ -16,6 +16,7 @@ mod families;
 mod faults;
 mod filters;
 mod findings;
+mod full;
 mod hostile;
 mod listed;
 mod lives;
