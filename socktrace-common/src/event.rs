@@ -187,7 +187,7 @@ wire! {
         pub old: u8,
         /// New [`TcpState`](crate::socket::TcpState) number.
         pub new: u8,
-        /// [`STATE_ORPHAN`], [`STATE_FIN_RECEIVED`].
+        /// [`STATE_FIN_RECEIVED`], or 0.
         pub flags: u16,
         /// `sk_err`, a positive errno or 0.
         pub error: i32,
@@ -314,11 +314,11 @@ wire! {
         pub tgid: u32,
         /// The descriptor of the call; of a state change that of the `connect()` that runs.
         pub fd: i32,
-        /// Socket: `SOCK_*`. Connect: what it returned. Close: references that remain. State,
-        /// destroy: `sk_err`. Of a larger number the largest that there is room for.
+        /// Socket: `SOCK_*`. Connect: what it returned. Close: references that remain. Destroy, and a
+        /// change to CLOSE: `sk_err`. Of a larger number the largest that there is room for.
         pub value: i16,
         /// An [`EventKind`] number: socket, connect, accept, state, close or destroy; and 16 times
-        /// [`STATE_ORPHAN`] and [`STATE_FIN_RECEIVED`].
+        /// [`STATE_FIN_RECEIVED`], of a change to CLOSE.
         pub kind: u8,
         /// Of a state change the old state and 16 times the new one; of a close a [`ClosedBy`]
         /// number.
@@ -357,8 +357,6 @@ impl NameOf {
     }
 }
 
-/// [`StateEvent::flags`]: no process holds the socket (any more, or yet).
-pub const STATE_ORPHAN: u16 = 1;
 /// [`StateEvent::flags`]: the peer's FIN has arrived.
 pub const STATE_FIN_RECEIVED: u16 = 2;
 

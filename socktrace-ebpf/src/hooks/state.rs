@@ -206,7 +206,7 @@ unsafe fn kept<M: SockMemory>(context: &impl EbpfContext, sk: Sock, [old, new]: 
         } else if old == SYN_SENT {
             // Now it has a port, and addresses.
             let at = sock::endpoint::<M>(sk, Kind::tcp::<M>(sk));
-            sock::describe::<M>(sk, id, &at, &raw mut (*life).socket);
+            sock::place::<M>(sk, &at, &raw mut (*life).socket);
         }
         if new == CLOSE {
             life::count_bytes(life, sock::bytes(sk));
@@ -244,17 +244,14 @@ unsafe fn time(sk: Sock, change: [u8; 2]) -> u64 {
     }
 }
 
-/// The change as a step of a life.
+/// The change as a step of a life. How it went shows in the last.
 #[inline(always)]
 unsafe fn step<M: SockMemory>(sk: Sock, states: [u8; 2], connect_fd: i32) -> Step {
     // SAFETY: the caller's socket fits `M`.
-    unsafe {
-        life::changed(
-            pid::running_tgid(),
-            connect_fd,
-            sock::error::<M>(sk),
-            states,
-            sock::flags::<M>(sk),
-        )
-    }
+    let (error, flags) = if states[1] == CLOSE {
+        unsafe { (sock::error::<M>(sk), sock::flags::<M>(sk)) }
+    } else {
+        (0, 0)
+    };
+    life::changed(pid::running_tgid(), connect_fd, error, states, flags)
 }

@@ -4,7 +4,7 @@ use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use aya_ebpf::helpers::generated::bpf_get_socket_cookie;
 use socktrace_common::{
     config::HAVE_COOKIE,
-    event::{STATE_FIN_RECEIVED, STATE_ORPHAN},
+    event::STATE_FIN_RECEIVED,
     socket::{
         FAMILY_IPV4, FAMILY_IPV6, INODE_ID, PROTO_RAW, PROTO_TCP, Protocol, SYNTHETIC_ID,
         SocketInfo, TcpState,
@@ -278,6 +278,20 @@ unsafe fn is_mapped<M: Memory, const FIELD: u32>(sk: Sock, at: At<FIELD>) -> boo
 pub(crate) unsafe fn describe<M: Memory>(sk: Sock, id: u64, at: &Endpoint, out: *mut SocketInfo) {
     // SAFETY: the caller's pointer fits `M`, and `out` is a record that is being filled.
     unsafe {
+        (&raw mut (*out).id).write(id);
+        place::<M>(sk, at, out);
+        (&raw mut (*out).proto).write(at.kind.proto);
+        (&raw mut (*out).state).write(M::read(sk, offset!(sock_state)));
+        (&raw mut (*out).netns).write(netns::<M>(sk));
+        (&raw mut (*out).inode).write(inode::<M>(sk));
+    }
+}
+
+/// Writes where the socket is and where its peer is: what a client has no earlier than with `SYN_SENT`.
+#[inline(always)]
+pub(crate) unsafe fn place<M: Memory>(sk: Sock, at: &Endpoint, out: *mut SocketInfo) {
+    // SAFETY: the caller's pointer fits `M`, and `out` is a record or a life.
+    unsafe {
         let (laddr, raddr) = if at.family == FAMILY_IPV4 {
             (
                 [M::read(sk, offset!(sock_rcv_saddr)), 0, 0, 0],
@@ -291,16 +305,11 @@ pub(crate) unsafe fn describe<M: Memory>(sk: Sock, id: u64, at: &Endpoint, out: 
         } else {
             ([0; 4], [0; 4])
         };
-        (&raw mut (*out).id).write(id);
         (&raw mut (*out).laddr).cast::<[u32; 4]>().write(laddr);
         (&raw mut (*out).raddr).cast::<[u32; 4]>().write(raddr);
         (&raw mut (*out).lport).write(at.lport);
         (&raw mut (*out).rport).write(at.rport);
-        (&raw mut (*out).proto).write(at.kind.proto);
         (&raw mut (*out).family).write(at.family);
-        (&raw mut (*out).state).write(M::read(sk, offset!(sock_state)));
-        (&raw mut (*out).netns).write(netns::<M>(sk));
-        (&raw mut (*out).inode).write(inode::<M>(sk));
     }
 }
 
@@ -358,15 +367,11 @@ pub(crate) unsafe fn socket_type<M: Memory>(sk: Sock) -> u32 {
 #[inline(always)]
 pub(crate) unsafe fn flags<M: Memory>(sk: Sock) -> u16 {
     // SAFETY: the caller's pointer fits `M`.
-    unsafe {
-        let mut flags = 0;
-        if M::pointer(sk, offset!(sock_socket)).is_null() {
-            flags |= STATE_ORPHAN;
-        }
-        if M::read::<u64>(sk, offset!(sock_flags)) & SOCK_DONE != 0 {
-            flags |= STATE_FIN_RECEIVED;
-        }
-        flags
+    let flags = unsafe { M::read::<u64>(sk, offset!(sock_flags)) };
+    if flags & SOCK_DONE == 0 {
+        0
+    } else {
+        STATE_FIN_RECEIVED
     }
 }
 
