@@ -66,7 +66,7 @@ pub fn decode(bytes: &[u8]) -> Result<Event, DecodeError> {
 }
 
 /// The socket that a record tells one thing of, before it is known to make sense: see
-/// [`SocketInfo::id`]. Something else of records that are about processes.
+/// [`SocketInfo::id`](socktrace_common::socket::SocketInfo::id). Something else of records that are about processes.
 pub(crate) fn subject(bytes: &[u8]) -> Option<u64> {
     let (header, socket) = Header::ref_from_prefix(bytes).ok()?;
     let (id, _) = u64::ref_from_prefix(socket).ok()?;
