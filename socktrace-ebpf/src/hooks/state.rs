@@ -95,27 +95,15 @@ unsafe fn changed<M: SockMemory>(context: &impl EbpfContext, sk: Sock, old: u8, 
 /// A change that is told at once, or begins a life.
 #[inline(never)]
 unsafe fn told<M: SockMemory>(context: *mut c_void, sk: Sock, old: u8, new: u8) -> Outcome {
-    // SAFETY: the caller's socket fits `M`.
-    unsafe {
-        if old == LISTEN && new == SYN_RECV && child::is_copy::<M>(sk) {
-            child::comes_later();
-            return Outcome::Filtered;
-        }
-        try_state::<M>(&Context(context), sk, old, new)
-    }
-}
-
-#[inline(always)]
-unsafe fn try_state<M: SockMemory>(
-    context: &impl EbpfContext,
-    sk: Sock,
-    old: u8,
-    new: u8,
-) -> Outcome {
+    let context = &Context(context);
     // SAFETY: the caller's socket fits `M`; every field of the record is written.
     unsafe {
         // A shutdown() of a socket in CLOSE and a second listen() announce no change.
         if !filter::kind(EventKind::State) || old == new {
+            return Outcome::Filtered;
+        }
+        if old == LISTEN && new == SYN_RECV && child::is_copy::<M>(sk) {
+            child::comes_later();
             return Outcome::Filtered;
         }
         if !sock::is_tcp::<M>(sk) {
@@ -247,8 +235,8 @@ unsafe fn time(sk: Sock, change: [u8; 2]) -> u64 {
 /// The change as a step of a life. How it went shows in the last.
 #[inline(always)]
 unsafe fn step<M: SockMemory>(sk: Sock, states: [u8; 2], connect_fd: i32) -> Step {
-    // SAFETY: the caller's socket fits `M`.
     let (error, flags) = if states[1] == CLOSE {
+        // SAFETY: the caller's socket fits `M`.
         unsafe { (sock::error::<M>(sk), sock::flags::<M>(sk)) }
     } else {
         (0, 0)
