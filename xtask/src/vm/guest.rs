@@ -24,7 +24,7 @@ const LIMIT: u32 = 240;
 
 /// Tests of very many namespaces and descriptors: they take longer, and memory of the kernel.
 const MANY: &str = "many::";
-const LIMIT_OF_MANY: u32 = 1800;
+const LIMIT_OF_MANY: u32 = 3600;
 
 /// Tests that start several daemons, or one several times.
 const LONG: &str = "wall_clock::";
