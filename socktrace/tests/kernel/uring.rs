@@ -76,7 +76,8 @@ fn by_io_uring_rows_are_those_of_the_calls() {
     let ring = traced(&netns, "life by ring", &[]);
     for name in ["listener", "client", "accepted"] {
         let gists = |trace: &Trace| trace.socket(name).gists().collect::<Vec<_>>();
-        assert_eq!(gists(&ring), gists(&calls), "{name}");
+        let told = || format!("{name}: {}\n{:#?}", ring.stderr, ring.rows);
+        assert_eq!(gists(&ring), gists(&calls), "{}", told());
         assert!(gists(&ring).contains(&"close:close".to_owned()));
         for trace in [&calls, &ring] {
             let socket = trace.socket(name);
