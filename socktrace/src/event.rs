@@ -89,3 +89,37 @@ impl Event {
         }
     }
 }
+
+/// A change of state, as the kernel announces it: what a [`StateEvent`] says besides who and when, and of
+/// which socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Announced {
+    /// Old [`TcpState`](socktrace_common::socket::TcpState) number.
+    pub old: u8,
+    /// New one.
+    pub new: u8,
+    /// [`STATE_FIN_RECEIVED`](socktrace_common::event::STATE_FIN_RECEIVED), or 0.
+    pub flags: u16,
+    /// `sk_err`, a positive errno or 0.
+    pub error: i32,
+    /// Has the socket a local port?
+    pub is_bound: bool,
+    /// `tcp_sock.bytes_acked`, on the way to CLOSE only.
+    pub bytes_acked: u64,
+    /// `tcp_sock.bytes_received`, likewise.
+    pub bytes_received: u64,
+}
+
+impl From<&StateEvent> for Announced {
+    fn from(event: &StateEvent) -> Self {
+        Self {
+            old: event.old,
+            new: event.new,
+            flags: event.flags,
+            error: event.error,
+            is_bound: event.socket.lport != 0,
+            bytes_acked: event.bytes_acked,
+            bytes_received: event.bytes_received,
+        }
+    }
+}

@@ -42,7 +42,6 @@ pub struct Pipeline {
     last_ns: u64,
     /// Is what the first snapshot finds told, or only taken in?
     pub tells_open: bool,
-    changes: Vec<Change>,
     /// Of how many steps of a life is known before it is told, by the socket's identity.
     previewed: HashMap<u64, usize>,
 }
@@ -65,7 +64,6 @@ impl Pipeline {
             undecodable: 0,
             last_ns,
             tells_open: false,
-            changes: Vec::new(),
             previewed: HashMap::new(),
         }
     }
@@ -91,9 +89,9 @@ impl Pipeline {
                     }
                 }
                 self.keep(item)?;
-                let mut changes = std::mem::take(&mut self.changes);
-                self.table.adopt(adopted, &mut changes);
-                self.learned(changes)
+                let mut telling = self.rows.telling(self.tells_open);
+                self.table.adopt(adopted, &mut telling);
+                telling.result
             }
             Item::SnapshotBegins(mono_ns) => {
                 self.keep(item)?;
@@ -103,12 +101,12 @@ impl Pipeline {
             }
             Item::SnapshotEnds { whole } => {
                 self.keep(item)?;
-                let mut changes = std::mem::take(&mut self.changes);
-                self.table.snapshot_ends(*whole, &mut changes);
+                let mut telling = self.rows.telling(self.tells_open);
+                self.table.snapshot_ends(*whole, &mut telling);
+                telling.result?;
                 // Of those whose end was lost nothing will come.
                 let table = &self.table;
                 self.previewed.retain(|&id, _| table.contains(id));
-                self.learned(changes)?;
                 self.tells_open = true;
                 Ok(())
             }
@@ -231,9 +229,9 @@ impl Pipeline {
             self.meet(header.tgid)?;
         }
         self.keep(&Item::Record(bytes))?;
-        let mut changes = std::mem::take(&mut self.changes);
-        self.table.apply(&event, &mut changes);
-        self.show_all(changes)?;
+        let mut telling = self.rows.telling(true);
+        self.table.apply(&event, &mut telling);
+        telling.result?;
         match event {
             Event::Process(_) if matches!(self.ask, Ask::Details | Ask::Families) => {
                 self.look_up(header.tgid)
@@ -317,25 +315,6 @@ impl Pipeline {
             fd: None,
             what: What::Lost { count, place },
         })
-    }
-
-    /// What a snapshot taught. What was open before anything was traced is only told if it was
-    /// asked for.
-    fn learned(&mut self, mut changes: Vec<Change>) -> io::Result<()> {
-        if !self.tells_open {
-            changes.clear();
-        }
-        self.show_all(changes)
-    }
-
-    /// Shows what changed; the list is used again.
-    fn show_all(&mut self, mut changes: Vec<Change>) -> io::Result<()> {
-        let result = changes
-            .iter_mut()
-            .try_for_each(|change| self.rows.tell(change));
-        changes.clear();
-        self.changes = changes;
-        result
     }
 
     fn keep(&mut self, item: &Item<'_>) -> io::Result<()> {

@@ -11,7 +11,7 @@ use zerocopy::{FromBytes as _, FromZeros as _};
 
 use crate::{
     decode::{DecodeError, cause, returned, states},
-    event::Event,
+    event::{Announced, Event},
 };
 
 /// What happened to a young TCP socket so far, checked; read where it lies.
@@ -119,80 +119,141 @@ impl<'a> Life<'a> {
         })
     }
 
+    /// What happened, step by step.
+    pub fn deeds(&self) -> impl Iterator<Item = Deed> {
+        self.steps.iter().map(|step| self.deed(step))
+    }
+
     /// The events of all steps but the first so many, as the kernel side would have told them.
     pub fn events(&self, from: usize) -> impl Iterator<Item = Event> {
-        self.steps.iter().skip(from).map(|step| self.event(step))
+        let steps = self.steps.iter().skip(from);
+        steps.map(|step| self.event(&self.deed(step)))
     }
 
     fn time(&self, step: &Step) -> u64 {
         self.told.began_ns.saturating_add(u64::from(step.after_ns))
     }
 
-    #[expect(clippy::inline_always, reason = "a call would copy 240 bytes")]
-    #[inline(always)]
-    fn event(&self, step: &Step) -> Event {
-        let header = Header {
-            mono_ns: self.time(step),
-            kind: u16::from(kind(step)),
-            tgid: step.tgid,
-            tid: 0,
-            stack: 0,
-            ..self.told.header
-        };
-        let (socket, fd, value) = (self.told.socket, step.fd, i32::from(step.value));
+    #[inline]
+    fn deed(&self, step: &Step) -> Deed {
+        let value = i32::from(step.value);
         let [old, new] = states_of(step);
-        match kind(step) {
-            SOCKET => Event::Socket(SocketEvent {
+        Deed {
+            header: Header {
+                mono_ns: self.time(step),
+                kind: u16::from(kind(step)),
+                tgid: step.tgid,
+                tid: 0,
+                stack: 0,
+                ..self.told.header
+            },
+            fd: step.fd,
+            did: match kind(step) {
+                SOCKET => Did::Create {
+                    socket_type: value.unsigned_abs(),
+                },
+                CONNECT => Did::Connect { ret: value },
+                ACCEPT => Did::Accept {
+                    listener: self.told.listener,
+                },
+                CLOSE => Did::Close {
+                    by: u32::from(step.states),
+                    references_left: i64::from(value),
+                },
+                DESTROY => Did::End { error: value },
+                // The only one that is left of those that may be steps.
+                _ => Did::Change(Announced {
+                    old,
+                    new,
+                    flags: u16::from(step.kind >> 4),
+                    error: value,
+                    is_bound: self.told.socket.lport != 0,
+                    bytes_acked: self.told.bytes_acked,
+                    bytes_received: self.told.bytes_received,
+                }),
+            },
+        }
+    }
+
+    fn event(&self, deed: &Deed) -> Event {
+        let (socket, Deed { header, fd, did }) = (self.told.socket, *deed);
+        match did {
+            Did::Create { socket_type } => Event::Socket(SocketEvent {
                 header,
                 socket,
                 fd,
-                socket_type: value.unsigned_abs(),
+                socket_type,
             }),
-            CONNECT => Event::Connect(ConnectEvent {
+            Did::Connect { ret } => Event::Connect(ConnectEvent {
                 header,
                 socket,
                 fd,
-                ret: value,
+                ret,
                 ..ConnectEvent::new_zeroed()
             }),
-            ACCEPT => Event::Accept(AcceptEvent {
+            Did::Accept { listener } => Event::Accept(AcceptEvent {
                 header,
                 socket,
-                listener: self.told.listener,
+                listener,
                 fd,
                 pad: 0,
             }),
-            CLOSE => Event::Close(CloseEvent {
-                header,
-                socket,
-                fd,
-                by: u32::from(step.states),
-                references_left: i64::from(value),
-            }),
-            DESTROY => Event::Destroy(DestroyEvent {
-                header,
-                socket,
-                error: value,
-                pad: 0,
-            }),
-            // The only one that is left of those that may be steps.
-            _ => Event::State(StateEvent {
+            Did::Change(announced) => Event::State(StateEvent {
                 header,
                 socket: SocketInfo {
-                    state: old,
+                    state: announced.old,
                     ..socket
                 },
-                bytes_acked: self.told.bytes_acked,
-                bytes_received: self.told.bytes_received,
-                old,
-                new,
-                flags: u16::from(step.kind >> 4),
-                error: value,
+                bytes_acked: announced.bytes_acked,
+                bytes_received: announced.bytes_received,
+                old: announced.old,
+                new: announced.new,
+                flags: announced.flags,
+                error: announced.error,
                 connect_fd: fd,
+                pad: 0,
+            }),
+            Did::Close {
+                by,
+                references_left,
+            } => Event::Close(CloseEvent {
+                header,
+                socket,
+                fd,
+                by,
+                references_left,
+            }),
+            Did::End { error } => Event::Destroy(DestroyEvent {
+                header,
+                socket,
+                error,
                 pad: 0,
             }),
         }
     }
+}
+
+/// A step of a life: what an event would say, less what all of the life's would say of the socket.
+#[derive(Clone, Copy, Debug)]
+pub struct Deed {
+    /// First part of what its record would be.
+    pub header: Header,
+    /// The descriptor of the call; of a state change that of the `connect()` that runs, or -1.
+    pub fd: i32,
+    /// What happened.
+    pub did: Did,
+}
+
+/// What happened in a step, with the fields of the event of that kind.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs, reason = "named after those of the events")]
+pub enum Did {
+    Create { socket_type: u32 },
+    Connect { ret: i32 },
+    Accept { listener: u64 },
+    Change(Announced),
+    Close { by: u32, references_left: i64 },
+    End { error: i32 },
 }
 
 const SOCKET: u8 = EventKind::Socket as u8;

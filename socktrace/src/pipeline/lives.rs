@@ -4,7 +4,7 @@ use std::io;
 
 use socktrace_common::{event::LifeEvent, socket::SocketInfo};
 
-use super::{Pipeline, rows::Telling};
+use super::Pipeline;
 use crate::{
     source::Item,
     unfold::{self, Life},
@@ -44,24 +44,19 @@ impl Pipeline {
             for pid in life.actors() {
                 self.meet(pid)?;
             }
-            let mut telling = Telling {
-                rows: &mut self.rows,
-                result: Ok(()),
-            };
+            let mut telling = self.rows.telling(true);
             if self.table.apply_whole(life, &mut telling) {
                 return telling.result;
             }
         }
-        let mut changes = std::mem::take(&mut self.changes);
         for event in life.events(known) {
             if event.acts() {
                 self.meet(event.header().tgid)?;
             }
-            self.table.apply_late(&event, &mut changes);
-            self.show_all(changes)?;
-            changes = std::mem::take(&mut self.changes);
+            let mut telling = self.rows.telling(true);
+            self.table.apply_late(&event, &mut telling);
+            telling.result?;
         }
-        self.changes = changes;
         Ok(())
     }
 }

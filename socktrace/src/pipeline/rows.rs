@@ -88,6 +88,15 @@ impl Rows {
         }
     }
 
+    /// Hears of rows as they are made, and tells them unless nobody `wants` them.
+    pub(super) fn telling(&mut self, wants: bool) -> Telling<'_> {
+        Telling {
+            rows: self,
+            wants,
+            result: Ok(()),
+        }
+    }
+
     pub(super) fn flush(&mut self) -> io::Result<()> {
         match &mut self.sink {
             Some(sink) => sink.flush(),
@@ -98,20 +107,23 @@ impl Rows {
 
 /// Tells rows as they are made, until one cannot be written.
 pub(super) struct Telling<'a> {
-    pub(super) rows: &'a mut Rows,
+    rows: &'a mut Rows,
+    wants: bool,
     pub(super) result: io::Result<()>,
 }
 
 impl Audience for Telling<'_> {
     #[inline]
     fn row(&mut self, mut change: Change) {
-        if self.result.is_ok() {
+        if self.wants && self.result.is_ok() {
             self.result = self.rows.tell(&mut change);
         }
     }
 
     #[inline]
     fn kind(&mut self, _: u64, protocol: Protocol, what: &What) {
-        self.rows.count(protocol, what);
+        if self.wants {
+            self.rows.count(protocol, what);
+        }
     }
 }

@@ -6,7 +6,7 @@ use socktrace_common::socket::{
 };
 
 use super::{
-    Pass, SocketTable, inode_id,
+    Audience, Pass, SocketTable, inode_id,
     socket::{Holder, Socket},
 };
 use crate::{
@@ -15,13 +15,13 @@ use crate::{
 };
 
 impl SocketTable {
-    /// Takes in what a snapshot found, and appends what was news. What events told of a socket
+    /// Takes in what a snapshot found, and tells what was news. What events told of a socket
     /// since the snapshot began stands: they are newer.
     ///
     /// The first snapshot goes here before the events that came while it was taken: they then find
     /// the socket as it was, whether they are older or newer than its row. Later ones go here after
     /// them: the table knows more by then than the snapshot.
-    pub fn adopt(&mut self, adopted: &Adopted, changes: &mut Vec<Change>) {
+    pub fn adopt(&mut self, adopted: &Adopted, audience: &mut impl Audience) {
         let id = adopted.socket.id;
         let former = inode_id(&adopted.socket);
         let ended = |pass: &Pass| {
@@ -42,18 +42,18 @@ impl SocketTable {
             self.rename(&adopted.socket);
         }
         match self.sockets.get_mut(id) {
-            None => self.take_in(adopted, changes),
+            None => self.take_in(adopted, audience),
             Some(socket) => {
                 (socket.flags.sighted, socket.flags.settled) = (true, true);
                 if !socket.flags.touched {
-                    self.correct(adopted, changes);
+                    self.correct(adopted, audience);
                 }
             }
         }
     }
 
     /// A socket of which nothing was known.
-    fn take_in(&mut self, adopted: &Adopted, changes: &mut Vec<Change>) {
+    fn take_in(&mut self, adopted: &Adopted, audience: &mut impl Audience) {
         let mut socket = Socket::new(&adopted.socket);
         (socket.flags.sighted, socket.flags.settled) = (true, true);
         socket.older_than(adopted.born_ns, adopted.state_since_ns);
@@ -68,11 +68,11 @@ impl SocketTable {
             self.sockets.also_named(former, id);
         }
         self.hand_over(adopted);
-        self.learned(id, Learned::Open, state, changes);
+        self.learned(id, Learned::Open, state, audience);
     }
 
     /// A socket that events told of, but nothing since the snapshot began: the snapshot is right.
-    fn correct(&mut self, adopted: &Adopted, changes: &mut Vec<Change>) {
+    fn correct(&mut self, adopted: &Adopted, audience: &mut impl Audience) {
         let id = adopted.socket.id;
         let Some(socket) = self.sockets.get_mut(id) else {
             return;
@@ -92,12 +92,12 @@ impl SocketTable {
         {
             socket.enter(state, adopted.state_since_ns.max(1));
             socket.flags.longer = true;
-            self.learned(id, Learned::State, Some(before), changes);
+            self.learned(id, Learned::State, Some(before), audience);
         }
         let ports = (adopted.socket.lport, adopted.socket.rport);
         let named = self.name_is_news(adopted);
         if named || (ports.0 != 0 && ports.0 != lport) || (ports.1 != 0 && ports.1 != rport) {
-            self.learned(id, Learned::Address, state, changes);
+            self.learned(id, Learned::Address, state, audience);
         }
         let unowned = |socket: &Socket| socket.owner.is_none();
         let had_no_owner = self.sockets.get(id).is_some_and(unowned);
@@ -105,7 +105,7 @@ impl SocketTable {
             self.count(Learned::Holders, 1);
         }
         if had_no_owner && !adopted.holders.is_empty() {
-            self.learned(id, Learned::Owner, state, changes);
+            self.learned(id, Learned::Owner, state, audience);
         }
     }
 
@@ -155,14 +155,14 @@ impl SocketTable {
         id: u64,
         learned: Learned,
         old: Option<TcpState>,
-        changes: &mut Vec<Change>,
+        audience: &mut impl Audience,
     ) {
         self.count(learned, 1);
         let (Some(socket), Some(pass)) = (self.sockets.get(id), &self.pass) else {
             return;
         };
         let now = pass.began_ns;
-        changes.push(Change {
+        audience.row(Change {
             mono_ns: now,
             socket: socket.view(),
             actor: None,

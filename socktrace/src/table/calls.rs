@@ -5,11 +5,11 @@ use socktrace_common::{
     socket::{Protocol, SocketInfo, TcpState::Established},
 };
 
-use super::{SocketTable, connect, rules::target, socket::Socket, view::cookie};
-use crate::change::{By, Change, Role, What};
+use super::{Audience, SocketTable, connect, rules::target, socket::Socket, view::cookie};
+use crate::change::{By, Role, What};
 
 impl SocketTable {
-    pub(super) fn socket_created(&mut self, event: &SocketEvent, changes: &mut Vec<Change>) {
+    pub(super) fn socket_created(&mut self, event: &SocketEvent, audience: &mut impl Audience) {
         let (header, info) = (&event.header, &event.socket);
         let process = self.running(header).cloned();
         // io_uring may tell of a socket after what it did with it; its birth is not known then.
@@ -20,16 +20,16 @@ impl SocketTable {
             self.begin(info, header.mono_ns)
         };
         if let Some(socket) = socket {
-            socket.created(event, process.as_ref());
+            socket.created(header, event.fd, process.as_ref());
             self.holds(header, event.fd, info.id);
         }
         let what = What::Socket {
             socket_type: event.socket_type,
         };
-        changes.extend(self.change(header, info, Some(event.fd), what));
+        self.tell(header, info, Some(event.fd), what, audience);
     }
 
-    pub(super) fn bound(&mut self, event: &CallEvent, changes: &mut Vec<Change>) {
+    pub(super) fn bound(&mut self, event: &CallEvent, audience: &mut impl Audience) {
         if let Some(socket) = self.socket(&event.socket) {
             socket.flags.settled |= event.ret == 0;
         }
@@ -43,10 +43,12 @@ impl SocketTable {
             // It did not get it, so the socket is not called so.
             change.socket.names_mut().local = Some(name);
         }
-        changes.extend(change);
+        if let Some(change) = change {
+            audience.row(change);
+        }
     }
 
-    pub(super) fn listening(&mut self, event: &CallEvent, changes: &mut Vec<Change>) {
+    pub(super) fn listening(&mut self, event: &CallEvent, audience: &mut impl Audience) {
         self.own(&event.header, &event.socket, event.fd);
         if event.ret == 0
             && let Some(socket) = self.sockets.get_mut(event.socket.id)
@@ -58,10 +60,10 @@ impl SocketTable {
             backlog: event.arg,
             error: errno(event.ret),
         };
-        changes.extend(self.change(&event.header, &event.socket, Some(event.fd), what));
+        self.tell(&event.header, &event.socket, Some(event.fd), what, audience);
     }
 
-    pub(super) fn connected(&mut self, event: &ConnectEvent, changes: &mut Vec<Change>) {
+    pub(super) fn connected(&mut self, event: &ConnectEvent, audience: &mut impl Audience) {
         let (header, info) = (&event.header, &event.socket);
         let tcp = Protocol::of(info.family, info.proto) == Protocol::Tcp;
         let known = self.sockets.get(info.id);
@@ -74,7 +76,19 @@ impl SocketTable {
         let process = self.running(header).cloned();
         let told = match self.socket(info) {
             Some(socket) => {
-                let told = socket.connected(event, process.as_ref(), established, disconnected);
+                let told = socket.connected(
+                    header,
+                    event.fd,
+                    event.ret,
+                    process.as_ref(),
+                    established,
+                    disconnected,
+                );
+                if told.is_some_and(|told| told.error.is_some())
+                    && let Some(target) = target(event)
+                {
+                    socket.set_remote(&target);
+                }
                 if event.ret == 0 && (name.is_some() || socket.names.is_some()) {
                     socket.names_mut().remote.clone_from(&name);
                 }
@@ -90,22 +104,24 @@ impl SocketTable {
                 // Of a failed call, where it wanted to go.
                 change.socket.names_mut().remote = Some(name);
             }
-            changes.extend(change);
+            if let Some(change) = change {
+                audience.row(change);
+            }
         }
     }
 
-    pub(super) fn accepted(&mut self, event: &AcceptEvent, changes: &mut Vec<Change>) {
+    pub(super) fn accepted(&mut self, event: &AcceptEvent, audience: &mut impl Audience) {
         let (header, info) = (&event.header, &event.socket);
         let process = self.running(header).cloned();
         let socket = self.socket(info);
-        let queued_ns = socket.and_then(|it| it.accepted(event, process.as_ref()));
+        let queued_ns = socket.and_then(|it| it.accepted(header, event.fd, process.as_ref()));
         self.holds(header, event.fd, info.id);
         self.count_accept(header, event.listener);
         let what = What::Accept {
             queued_ns,
             listener: cookie(event.listener),
         };
-        changes.extend(self.change(header, info, Some(event.fd), what));
+        self.tell(header, info, Some(event.fd), what, audience);
     }
 
     /// The running process has accepted a connection of this listener.
@@ -116,7 +132,7 @@ impl SocketTable {
         }
     }
 
-    pub(super) fn closed(&mut self, event: &CloseEvent, changes: &mut Vec<Change>) {
+    pub(super) fn closed(&mut self, event: &CloseEvent, audience: &mut impl Audience) {
         let (header, info) = (&event.header, &event.socket);
         self.socket(info);
         let own = self.sockets.get(info.id).map(Socket::id);
@@ -124,7 +140,8 @@ impl SocketTable {
             self.holders.release(header.tgid, event.fd);
         }
         self.unhold(info.id, header.tgid, event.fd);
-        changes.extend(self.change(header, info, Some(event.fd), event.into()));
+        let what = What::closed(event.by, event.references_left);
+        self.tell(header, info, Some(event.fd), what, audience);
     }
 
     /// The running process is the owner unless there is one.
@@ -136,11 +153,12 @@ impl SocketTable {
     }
 }
 
-impl From<&CloseEvent> for What {
-    fn from(event: &CloseEvent) -> Self {
+impl What {
+    /// A descriptor went: why, and how many references are left, as [`CloseEvent`] has them.
+    pub(super) fn closed(by: u32, references_left: i64) -> Self {
         Self::Close {
-            by: ClosedBy::from_number(event.by).map_or(By::Close, By::from),
-            holders_left: u64::try_from(event.references_left).ok(),
+            by: ClosedBy::from_number(by).map_or(By::Close, By::from),
+            holders_left: u64::try_from(references_left).ok(),
         }
     }
 }

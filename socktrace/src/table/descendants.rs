@@ -4,7 +4,7 @@ use socktrace_common::event::{
     ClosedBy, DescriptorsEvent, ExecEvent, ForkEvent, Header, ProcessEvent,
 };
 
-use super::SocketTable;
+use super::{Audience, SocketTable};
 use crate::{
     change::{By, Change, What},
     process::Comm,
@@ -44,19 +44,19 @@ impl SocketTable {
         }
     }
 
-    pub(super) fn executed(&mut self, event: &ExecEvent, changes: &mut Vec<Change>) {
+    pub(super) fn executed(&mut self, event: &ExecEvent, audience: &mut impl Audience) {
         let process = self
             .processes
             .execute(event.header.tgid, Comm::new(event.comm));
         self.reown(&process);
         self.forget_places(process.pid);
         let released = self.holders.keep(process.pid, &event.open);
-        self.let_go(&event.header, released, By::Exec, changes);
+        self.let_go(&event.header, released, By::Exec, audience);
     }
 
-    pub(super) fn exited(&mut self, header: &Header, changes: &mut Vec<Change>) {
+    pub(super) fn exited(&mut self, header: &Header, audience: &mut impl Audience) {
         let released = self.holders.release_all(header.tgid);
-        self.let_go(header, released, By::Exit, changes);
+        self.let_go(header, released, By::Exit, audience);
         if self.keeps_exited {
             self.processes.exit(header.tgid, header.mono_ns);
         } else {
@@ -67,11 +67,11 @@ impl SocketTable {
     pub(super) fn descriptors_closed(
         &mut self,
         event: &DescriptorsEvent,
-        changes: &mut Vec<Change>,
+        audience: &mut impl Audience,
     ) {
         let by = ClosedBy::from_number(event.by).map_or(By::CloseRange, By::from);
         let released = self.holders.keep(event.header.tgid, &event.open);
-        self.let_go(&event.header, released, by, changes);
+        self.let_go(&event.header, released, by, audience);
     }
 
     /// A process lets go of several descriptors without a word about each.
@@ -80,7 +80,7 @@ impl SocketTable {
         header: &Header,
         released: Vec<(i32, u64)>,
         by: By,
-        changes: &mut Vec<Change>,
+        audience: &mut impl Audience,
     ) {
         for (fd, id) in released {
             self.unhold(id, header.tgid, fd);
@@ -88,7 +88,7 @@ impl SocketTable {
                 continue;
             };
             socket.flags.touched = true;
-            changes.push(Change {
+            audience.row(Change {
                 mono_ns: header.mono_ns,
                 socket: socket.view(),
                 actor: Some(header.tgid),

@@ -1,7 +1,7 @@
 //! Which transition means what: the kernel's announcements, read the way it makes them.
 
 use socktrace_common::{
-    event::{STATE_FIN_RECEIVED, StateEvent},
+    event::STATE_FIN_RECEIVED,
     socket::TcpState::{
         self, Close, CloseWait, Closing, Established, FinWait1, FinWait2, LastAck, Listen, SynRecv,
         SynSent, TimeWait,
@@ -11,6 +11,7 @@ use socktrace_common::{
 use crate::{
     change::{Bytes, Reason, Role},
     errno::{ECONNABORTED, ECONNREFUSED, ECONNRESET, ETIMEDOUT},
+    event::Announced,
 };
 
 /// A transition, with the state that the port is in afterwards.
@@ -25,7 +26,7 @@ pub(super) struct Transition {
 
 impl Transition {
     /// `None` for numbers that name no state; [`decode`](crate::decode) refuses those.
-    pub(super) fn of(event: &StateEvent) -> Option<Self> {
+    pub(super) fn of(event: &Announced) -> Option<Self> {
         let old = TcpState::from_number(event.old)?;
         let mut new = TcpState::from_number(event.new)?;
         // TIME_WAIT is never announced: the kernel puts a timewait socket in the place of the
@@ -86,7 +87,7 @@ impl Transition {
     }
 
     /// Payload, from counters in which SYN and FIN are a byte each.
-    pub(super) fn bytes(self, event: &StateEvent, role: Role, established: bool) -> Bytes {
+    pub(super) fn bytes(self, event: &Announced, role: Role, established: bool) -> Bytes {
         let syn = u64::from(role == Role::Client && established);
         // Our FIN is acknowledged in these states, and on the way out of the last two.
         let fin = u64::from(
@@ -104,14 +105,22 @@ impl Transition {
 
 #[cfg(test)]
 mod tests {
-    use zerocopy::FromZeros as _;
-
     use super::*;
 
+    fn announced(old: TcpState, new: TcpState, error: i32) -> Announced {
+        Announced {
+            old: old as u8,
+            new: new as u8,
+            flags: 0,
+            error,
+            is_bound: true,
+            bytes_acked: 0,
+            bytes_received: 0,
+        }
+    }
+
     fn transition(old: TcpState, new: TcpState, error: i32) -> Transition {
-        let mut event = StateEvent::new_zeroed();
-        (event.old, event.new, event.error) = (old as u8, new as u8, error);
-        Transition::of(&event).unwrap()
+        Transition::of(&announced(old, new, error)).unwrap()
     }
 
     #[test]
@@ -154,8 +163,7 @@ mod tests {
 
     #[test]
     fn syn_and_fin_are_no_payload() {
-        let mut event = StateEvent::new_zeroed();
-        (event.old, event.new) = (FinWait2 as u8, Close as u8);
+        let mut event = announced(FinWait2, Close, 0);
         event.flags = STATE_FIN_RECEIVED;
         (event.bytes_acked, event.bytes_received) = (7, 4);
         let bytes = Transition::of(&event)

@@ -274,7 +274,23 @@ impl SocketTable {
         }
     }
 
-    /// A row about the socket of `info`, done by the running process.
+    /// Tells a row about the socket of `info`, done by the running process.
+    fn tell(
+        &mut self,
+        header: &Header,
+        info: &SocketInfo,
+        fd: Option<i32>,
+        what: What,
+        audience: &mut impl Audience,
+    ) {
+        if let Some(socket) = self.sockets.get_mut(info.id) {
+            socket.tell(header, fd, what, self.looks, audience);
+        } else if let Some(change) = self.unkept(header, info, fd, what) {
+            audience.row(change);
+        }
+    }
+
+    /// The same row, to be changed before it is told.
     fn change(
         &mut self,
         header: &Header,
@@ -282,14 +298,24 @@ impl SocketTable {
         fd: Option<i32>,
         what: What,
     ) -> Option<Change> {
-        if let Some(socket) = self.sockets.get_mut(info.id) {
-            return socket.change(header, fd, what, self.looks);
-        }
+        let mut row = None;
+        self.tell(header, info, fd, what, &mut row);
+        row
+    }
+
+    /// A row about a socket of which nothing is kept, without identity or room. Only calls that make an owner
+    /// name one then.
+    fn unkept(
+        &mut self,
+        header: &Header,
+        info: &SocketInfo,
+        fd: Option<i32>,
+        what: What,
+    ) -> Option<Change> {
         let protocol = Protocol::of(info.family, info.proto);
         if (self.looks)(protocol, &what) == Look::None {
             return None;
         }
-        // Without an identity nothing is kept, and only these calls make an owner.
         let socket = if what.makes_owner() && header.tgid != 0 {
             View {
                 owner: self.running(header).cloned(),

@@ -3,8 +3,8 @@
 use hashbrown::HashSet;
 use socktrace_common::socket::{Protocol, SYNTHETIC_ID, TcpState};
 
-use super::{SocketTable, TimeWait, socket::Socket};
-use crate::change::{Change, Learned};
+use super::{Audience, SocketTable, TimeWait, socket::Socket};
+use crate::change::Learned;
 
 /// A snapshot that is being taken: of what was before it began, it says how things are; what
 /// events tell since then is newer.
@@ -54,7 +54,7 @@ impl SocketTable {
     }
 
     /// The snapshot has been taken in. If it was `whole`, what it does not show is not there.
-    pub fn snapshot_ends(&mut self, whole: bool, changes: &mut Vec<Change>) {
+    pub fn snapshot_ends(&mut self, whole: bool, audience: &mut impl Audience) {
         let Some(began_ns) = self.pass.as_ref().map(|pass| pass.began_ns) else {
             return;
         };
@@ -63,7 +63,7 @@ impl SocketTable {
         if whole {
             for id in self.missing() {
                 let state = self.sockets.get(id).and_then(Socket::tcp_state);
-                self.learned(id, Learned::Gone, state, changes);
+                self.learned(id, Learned::Gone, state, audience);
                 self.drop_socket(id);
             }
             self.repaired |= self.lost_at.is_none_or(|at| at < began_ns);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use socktrace_common::{
-    event::{AcceptEvent, ConnectEvent, DestroyEvent, Header, SocketEvent, StateEvent},
+    event::{ConnectEvent, Header},
     socket::{
         FAMILY_IPV4, FAMILY_IPV6, Protocol, SocketInfo,
         TcpState::{self, Close, Established, Listen, SynRecv, SynSent},
@@ -19,38 +19,35 @@ use super::{
 };
 use crate::{
     change::{Change, Outcome, Reason, Role, View, What},
+    event::Announced,
     process::Process,
 };
 
 impl Socket {
     /// `socket()` made it.
-    pub(super) fn created(&mut self, event: &SocketEvent, process: Option<&Arc<Process>>) {
-        self.own_exactly(process, Some(event.fd));
-        self.open_by(&event.header, Call::Socket);
+    pub(super) fn created(&mut self, header: &Header, fd: i32, process: Option<&Arc<Process>>) {
+        self.own_exactly(process, Some(fd));
+        self.open_by(header, Call::Socket);
     }
 
-    /// `connect()` returned; the outcome, if that tells it. `established`: that was known before;
+    /// `connect()` returned `ret`; the outcome, if that tells it. `established`: that was known before;
     /// `disconnected`: the call was to end a connection.
     pub(super) fn connected(
         &mut self,
-        event: &ConnectEvent,
+        header: &Header,
+        fd: i32,
+        ret: i32,
         process: Option<&Arc<Process>>,
         established: bool,
         disconnected: bool,
     ) -> Option<Told> {
-        let header = &event.header;
-        self.own(process, Some(event.fd));
+        self.own(process, Some(fd));
         self.open_by(header, Call::Connect);
         let attempt = &mut self.attempt;
-        let told = connect::returned(attempt, header.mono_ns, established, event.ret);
+        let told = connect::returned(attempt, header.mono_ns, established, ret);
         if told.is_some() && !disconnected {
             // It tried, even if it did not get as far as SYN_SENT.
             self.role = Role::Client;
-        }
-        if let Some(Told { error: Some(_), .. }) = told
-            && let Some(target) = target(event)
-        {
-            self.set_remote(&target);
         }
         told
     }
@@ -58,11 +55,11 @@ impl Socket {
     /// `accept()` returned it; how long it had waited for that, nanoseconds.
     pub(super) fn accepted(
         &mut self,
-        event: &AcceptEvent,
+        header: &Header,
+        fd: i32,
         process: Option<&Arc<Process>>,
     ) -> Option<u64> {
-        let header = &event.header;
-        self.own_exactly(process, Some(event.fd));
+        self.own_exactly(process, Some(fd));
         self.open_by(header, Call::Accept);
         self.role = Role::Server;
         // With TCP Fast Open it is in the queue before it is established.
@@ -73,11 +70,13 @@ impl Socket {
     /// Its state changes; what that is, and the outcome of an open if it tells.
     pub(super) fn changed(
         &mut self,
-        event: &StateEvent,
+        header: &Header,
+        connect_fd: i32,
+        announced: &Announced,
         transition: Transition,
     ) -> (What, Option<Told>) {
-        let now = event.header.mono_ns;
-        let told = self.step(event, transition);
+        let now = header.mono_ns;
+        let told = self.step(now, connect_fd, announced, transition);
         let since = self.in_state_since();
         let outcome = transition.ends_connection().then(|| {
             let since = self.established().or(since);
@@ -99,8 +98,13 @@ impl Socket {
     }
 
     /// What a transition does to it, besides its state; the outcome of an open if it tells.
-    fn step(&mut self, event: &StateEvent, transition: Transition) -> Option<Told> {
-        let now = event.header.mono_ns;
+    fn step(
+        &mut self,
+        now: u64,
+        connect_fd: i32,
+        announced: &Announced,
+        transition: Transition,
+    ) -> Option<Told> {
         let Transition {
             old, new, error, ..
         } = transition;
@@ -108,7 +112,7 @@ impl Socket {
         match (old, new) {
             (Close, SynSent) => {
                 self.role = Role::Client;
-                self.attempt = Some(connect::begin(now, event.connect_fd >= 0));
+                self.attempt = Some(connect::begin(now, connect_fd >= 0));
                 // A second life of the same socket.
                 self.set_established(None);
                 self.set_bytes(None);
@@ -124,19 +128,18 @@ impl Socket {
             if transition.ends_connection() {
                 // Without our having seen it begin, whether a SYN counts is known from the state.
                 let established = was_established || old != SynSent;
-                let bytes = transition.bytes(event, self.role, established);
+                let bytes = transition.bytes(announced, self.role, established);
                 self.set_bytes(Some(bytes));
             }
         }
         if old != SynSent {
             return None;
         }
-        let bound = event.socket.lport != 0;
-        connect::left_syn_sent(&mut self.attempt, now, new, error, bound)
+        connect::left_syn_sent(&mut self.attempt, now, new, error, announced.is_bound)
     }
 
-    /// It is gone.
-    pub(super) fn destroyed(&self, event: &DestroyEvent) -> What {
+    /// It is gone now.
+    pub(super) fn destroyed(&self, now: u64) -> What {
         let tcp = self.protocol() == Protocol::Tcp;
         // Of one that was there first, nobody knows what it has been through.
         let known = tcp && self.birth().is_some();
@@ -148,26 +151,13 @@ impl Socket {
             Reason::Unknown
         };
         What::End {
-            lifetime_ns: self.lifetime_ns(event.header.mono_ns),
+            lifetime_ns: self.lifetime_ns(now),
             role: self.role,
             reason: self.reason.unwrap_or(unseen),
             bytes: self
                 .bytes()
                 .or_else(|| (known && never_connected).then(Default::default)),
         }
-    }
-
-    /// A row about it, done by the running process, if anybody looks at it.
-    pub(super) fn change(
-        &mut self,
-        header: &Header,
-        fd: Option<i32>,
-        what: What,
-        looks: Looks,
-    ) -> Option<Change> {
-        let mut row = None;
-        self.tell(header, fd, what, looks, &mut row);
-        row
     }
 
     /// Tells a row about it, done by the running process.
@@ -220,15 +210,14 @@ impl Socket {
     }
 
     /// Tells the row of its end.
-    pub(super) fn tell_end(
-        &mut self,
-        event: &DestroyEvent,
-        looks: Looks,
-        audience: &mut impl Audience,
-    ) {
-        let mut header = event.header;
-        (header.tgid, header.tid) = (0, 0);
-        self.tell(&header, None, self.destroyed(event), looks, audience);
+    pub(super) fn tell_end(&mut self, header: &Header, looks: Looks, audience: &mut impl Audience) {
+        let header = Header {
+            tgid: 0,
+            tid: 0,
+            ..*header
+        };
+        let what = self.destroyed(header.mono_ns);
+        self.tell(&header, None, what, looks, audience);
     }
 }
 

@@ -5,13 +5,14 @@ use socktrace_common::{
     socket::TcpState::{self, Close},
 };
 
-use super::{SocketTable, lifecycle::Transition};
-use crate::change::Change;
+use super::{Audience, SocketTable, lifecycle::Transition};
+use crate::event::Announced;
 
 impl SocketTable {
-    pub(super) fn state_changed(&mut self, event: &StateEvent, changes: &mut Vec<Change>) {
+    pub(super) fn state_changed(&mut self, event: &StateEvent, audience: &mut impl Audience) {
         let (header, info) = (&event.header, &event.socket);
-        let Some(transition) = Transition::of(event) else {
+        let announced = Announced::from(event);
+        let Some(transition) = Transition::of(&announced) else {
             return;
         };
         if transition.begins_child() {
@@ -31,18 +32,18 @@ impl SocketTable {
             let fd = (event.connect_fd >= 0).then_some(event.connect_fd);
             socket.own(process.as_ref(), fd);
         }
-        let told = socket.changed(event, transition);
-        socket.tell_state(header, transition, told, looks, changes);
+        let told = socket.changed(header, event.connect_fd, &announced, transition);
+        socket.tell_state(header, transition, told, looks, audience);
         if transition.new == TcpState::TimeWait && keeps_time_waits {
             let (info, owner) = (*socket.info(), socket.owner.clone());
             self.time_waits.begin(&info, owner, header.mono_ns);
         }
     }
 
-    pub(super) fn destroyed(&mut self, event: &DestroyEvent, changes: &mut Vec<Change>) {
+    pub(super) fn destroyed(&mut self, event: &DestroyEvent, audience: &mut impl Audience) {
         let (info, looks) = (&event.socket, self.looks);
         if let Some(socket) = self.socket(info) {
-            socket.tell_end(event, looks, changes);
+            socket.tell_end(&event.header, looks, audience);
             self.drop_socket(info.id);
         }
     }

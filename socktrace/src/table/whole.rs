@@ -1,10 +1,14 @@
 //! A life that was told at once, from its beginning to its end: most are. Its socket is gone when it
 //! is heard of, so it gets no place and no holders here, just the rows of what happened to it.
 
-use socktrace_common::socket::TcpState;
+use socktrace_common::{event::Header, socket::TcpState};
 
 use super::{Audience, SocketTable, lifecycle::Transition, socket::Socket, view::cookie};
-use crate::{change::What, event::Event, unfold::Life};
+use crate::{
+    change::What,
+    event::Announced,
+    unfold::{Deed, Did, Life},
+};
 
 impl SocketTable {
     /// Takes in a life if all of it was told and nothing is known of it here; says whether. The rows,
@@ -21,63 +25,72 @@ impl SocketTable {
         } else {
             Socket::born(life.info(), life.began_ns())
         };
-        for event in life.events(0) {
-            self.happens(&mut socket, &event, audience);
+        for deed in life.deeds() {
+            self.happens(&mut socket, &deed, audience);
         }
         self.is_over(id);
         true
     }
 
-    /// One step of it. The record says the same of the socket at all of them, but for its state.
-    #[expect(clippy::inline_always, reason = "which of them it is was just decided")]
-    #[inline(always)]
-    fn happens(&mut self, socket: &mut Socket, event: &Event, audience: &mut impl Audience) {
-        let header = event.header();
-        let (fd, what) = match event {
-            Event::Socket(event) => {
-                socket.created(event, self.running(header));
-                let what = What::Socket {
-                    socket_type: event.socket_type,
-                };
-                (event.fd, what)
+    /// One step of it.
+    #[inline]
+    fn happens(&mut self, socket: &mut Socket, deed: &Deed, audience: &mut impl Audience) {
+        let (header, fd) = (&deed.header, deed.fd);
+        let what = match deed.did {
+            Did::Create { socket_type } => {
+                socket.created(header, fd, self.running(header));
+                What::Socket { socket_type }
             }
-            Event::Connect(event) => {
-                let established = socket.state == TcpState::Established;
-                let told = socket.connected(event, self.running(header), established, false);
+            Did::Connect { ret } => {
+                let (process, before) = (self.running(header), socket.state);
+                let established = before == TcpState::Established;
+                let told = socket.connected(header, fd, ret, process, established, false);
                 let Some(told) = told else { return };
-                (event.fd, told.into())
+                told.into()
             }
-            Event::Accept(event) => {
-                let queued_ns = socket.accepted(event, self.running(header));
-                self.count_accept(header, event.listener);
-                let what = What::Accept {
+            Did::Accept { listener } => {
+                let queued_ns = socket.accepted(header, fd, self.running(header));
+                self.count_accept(header, listener);
+                What::Accept {
                     queued_ns,
-                    listener: cookie(event.listener),
-                };
-                (event.fd, what)
-            }
-            Event::State(event) => {
-                let Some(transition) = Transition::of(event) else {
-                    return;
-                };
-                socket.is_said_to_be(event.socket.state);
-                if transition.old == TcpState::Close {
-                    let fd = (event.connect_fd >= 0).then_some(event.connect_fd);
-                    socket.own(self.running(header), fd);
+                    listener: cookie(listener),
                 }
-                let told = socket.changed(event, transition);
-                if transition.new == TcpState::TimeWait && self.keeps_time_waits {
-                    self.time_waits
-                        .begin(socket.info(), socket.owner.clone(), header.mono_ns);
-                }
-                return socket.tell_state(header, transition, told, self.looks, audience);
             }
-            Event::Close(event) => (event.fd, event.into()),
-            Event::Destroy(event) => {
-                return socket.tell_end(event, self.looks, audience);
+            Did::Change(announced) => {
+                return self.changes(socket, header, fd, &announced, audience);
             }
-            _ => return,
+            Did::Close {
+                by,
+                references_left,
+            } => What::closed(by, references_left),
+            Did::End { .. } => return socket.tell_end(header, self.looks, audience),
         };
         socket.tell(header, Some(fd), what, self.looks, audience);
+    }
+
+    /// Its state changes.
+    #[inline]
+    fn changes(
+        &mut self,
+        socket: &mut Socket,
+        header: &Header,
+        connect_fd: i32,
+        announced: &Announced,
+        audience: &mut impl Audience,
+    ) {
+        let Some(transition) = Transition::of(announced) else {
+            return;
+        };
+        socket.is_said_to_be(announced.old);
+        if transition.old == TcpState::Close {
+            let fd = (connect_fd >= 0).then_some(connect_fd);
+            socket.own(self.running(header), fd);
+        }
+        let told = socket.changed(header, connect_fd, announced, transition);
+        if transition.new == TcpState::TimeWait && self.keeps_time_waits {
+            let owner = socket.owner.clone();
+            self.time_waits.begin(socket.info(), owner, header.mono_ns);
+        }
+        socket.tell_state(header, transition, told, self.looks, audience);
     }
 }
