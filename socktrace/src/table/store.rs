@@ -24,8 +24,7 @@ pub(super) struct Store {
     free: Vec<u32>,
     /// Identities that sockets had before, and which older records may still name.
     former: HashMap<u64, u64>,
-    /// The identity that was asked for last, and its place: an event asks for one several times.
-    last: Cell<(u64, u32)>,
+    recent: Recent,
 }
 
 /// Where a socket is, in the index.
@@ -40,6 +39,26 @@ struct Entry {
 #[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
 fn tag(id: u64) -> u32 {
     (id ^ id >> 32) as u32
+}
+
+/// Where sockets were when they were asked for: an event asks for one several times. By the lowest bits of the
+/// identity; one that is there no more is somebody else's, or nobody's, so whoever looks sees that.
+#[derive(Debug)]
+struct Recent([Cell<u32>; Recent::ROOM]);
+
+impl Recent {
+    /// More than are looked up together.
+    const ROOM: usize = 64;
+
+    fn of(&self, id: u64) -> &Cell<u32> {
+        &self.0[tag(id) as usize % Self::ROOM]
+    }
+}
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self([const { Cell::new(0) }; Self::ROOM])
+    }
 }
 
 impl Store {
@@ -64,18 +83,19 @@ impl Store {
     /// Reads these, so that the CPU has them in its caches.
     pub(super) fn fetch(&self, ids: impl Iterator<Item = u64>) {
         // None is waited for before the next is asked for: what is done with them needs no answer.
-        let entries = ids.filter_map(|id| {
+        let places = ids.filter_map(|id| {
             let its_tag = |entry: &Entry| entry.tag == tag(id);
-            self.index.find(self.hasher.hash(id), its_tag)
+            let entry = self.index.find(self.hasher.hash(id), its_tag)?;
+            self.recent.of(id).set(entry.place);
+            Some(entry.place)
         });
-        let sockets = entries.map(|entry| at(&self.pages, entry.place));
+        let sockets = places.map(|place| at(&self.pages, place));
         black_box(sockets.fold(0, |read, socket| read ^ socket.read()));
     }
 
     /// Puts a socket in, in the place of the one with its identity if there is one.
     pub(super) fn insert(&mut self, socket: Socket) {
         let id = socket.id();
-        self.last.take();
         match (self.find(id), self.free.last()) {
             (Some(place), _) => self.put(place, socket),
             (None, Some(&place)) => {
@@ -101,13 +121,11 @@ impl Store {
 
     /// A socket that is known by its present identity may be named by a former one for a while.
     pub(super) fn also_named(&mut self, before: u64, id: u64) {
-        self.last.take();
         self.former.insert(before, id);
     }
 
     /// Nothing names sockets by former identities any more.
     pub(super) fn forget_former(&mut self) {
-        self.last.take();
         self.former = HashMap::new();
     }
 
@@ -123,7 +141,6 @@ impl Store {
 
     /// Takes an identity out of the index; the place of its socket.
     fn unlist(&mut self, id: u64) -> Option<u32> {
-        self.last.take();
         let pages = &self.pages;
         let hash = self.hasher.hash(id);
         let entry = self
@@ -151,16 +168,18 @@ impl Store {
     }
 
     fn place(&self, asked: u64) -> Option<u32> {
-        let (last, place) = self.last.get();
-        if last == asked && asked != 0 {
-            return Some(place);
+        let recent = self.recent.of(asked);
+        let (page, slot) = split(recent.get());
+        let there = self.pages.get(page).and_then(|page| page.get(slot));
+        if asked != 0 && there.is_some_and(|socket| socket.id() == asked) {
+            return Some(recent.get());
         }
         // Its own first: when the one that had it is gone, another may have its inode.
-        let place = self
-            .find(asked)
-            .or_else(|| self.find(self.present(asked)?))?;
-        self.last.set((asked, place));
-        Some(place)
+        if let Some(place) = self.find(asked) {
+            recent.set(place);
+            return Some(place);
+        }
+        self.find(self.present(asked)?)
     }
 
     /// The place of the socket that has this identity now.
