@@ -63,6 +63,9 @@ impl Sink for Ears {
         Ok(())
     }
 
+    /// The rest is for the summary, which counts it.
+    fn kind(&mut self, _: Protocol, _: &What) {}
+
     fn flush(&mut self) -> io::Result<()> {
         // A look has no way to end the run.
         self.unheard.take().map_or(Ok(()), Err)

@@ -44,7 +44,7 @@ fn tag(id: u64) -> u32 {
 /// Where sockets were when they were asked for: an event asks for one several times. By the lowest bits of the
 /// identity; one that is there no more is somebody else's, or nobody's, so whoever looks sees that.
 #[derive(Debug)]
-struct Recent([Cell<u32>; Recent::ROOM]);
+struct Recent([Cell<u32>; Self::ROOM]);
 
 impl Recent {
     /// More than are looked up together.
