@@ -1,7 +1,7 @@
 //! Maps of the kernel side that are full, of which each call says what it can: more processes, made-up
 //! identities and closes of `io_uring` than there is room for. The places are taken by what is nobody's.
 
-use std::{env, fmt::Debug};
+use std::fmt::Debug;
 
 use aya::{
     Pod,
@@ -18,7 +18,7 @@ use socktrace_common::socket::SYNTHETIC_ID;
 use crate::{
     support::{Netns, Row, python, rows, run},
     uring::possible,
-    uring_program::TASK,
+    uring_program,
 };
 
 /// Kernel and user side, with TCP followed step by step.
@@ -146,10 +146,10 @@ fn closes_by_io_uring_that_there_is_no_room_to_remember_are_counted() {
     let netns = Netns::new();
     let (mut probes, mut ring) = attach(AttachMode::Auto);
     let closed = |ring: &mut RingBuf<MapData>| {
-        let mut program = netns.command(env::current_exe().unwrap().to_str().unwrap());
-        program.args(["uring_program::program", "--exact", "--ignored"]);
-        program.args(["--nocapture", "--test-threads=1"]);
-        run(program.env(TASK, "life by ring"));
+        run(uring_program::add_to(
+            &mut netns.command("env"),
+            "life by ring",
+        ));
         let told = told(ring);
         let ours = |event: &&Event| matches!(event, Event::Close(event) if event.fd >= 0);
         told.iter().filter(ours).count()

@@ -33,7 +33,7 @@ fn contained(netns: &Netns, script: &str) -> Command {
 }
 
 fn trace(netns: &Netns, script: &str) -> Trace {
-    Trace::new(&contained(netns, script).output().unwrap())
+    Trace::of_run(|| contained(netns, script).output().unwrap())
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::process::Output;
 
 use crate::{
     support::{Life, Netns, Trace, socktrace},
-    uring_program::TASK,
+    uring_program,
 };
 
 /// May programs make rings here, and has the kernel what the program asks for (6.11)? Says so if not.
@@ -26,22 +26,14 @@ pub(crate) fn possible() -> bool {
 /// Traces the program that does what `task` says.
 #[track_caller]
 fn traced(netns: &Netns, task: &str, options: &[&str]) -> Trace {
-    Trace::new(&output(netns, task, options))
+    Trace::of_run(|| output(netns, task, options))
 }
 
 /// What comes of that: rows, and what else the program says in JSON.
 pub(crate) fn output(netns: &Netns, task: &str, options: &[&str]) -> Output {
-    let mut output = netns
-        .command(socktrace().to_str().unwrap())
-        .args(["trace", "-o", "json"])
-        .args(options)
-        .arg("--")
-        .arg(std::env::current_exe().unwrap())
-        .args(["uring_program::program", "--exact", "--ignored"])
-        .args(["--nocapture", "--test-threads=1"])
-        .env(TASK, task)
-        .output()
-        .unwrap();
+    let mut tracer = netns.command(socktrace().to_str().unwrap());
+    tracer.args(["trace", "-o", "json"]).args(options).arg("--");
+    let mut output = uring_program::add_to(&mut tracer, task).output().unwrap();
     // The program says what it is, too.
     let lines = output.stdout.split_inclusive(|&byte| byte == b'\n');
     let json = lines.filter(|line| line.starts_with(b"{"));

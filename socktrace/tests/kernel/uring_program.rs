@@ -2,12 +2,13 @@
 //! it: it is this test program, asked for a test that does what the environment says.
 
 use std::{
-    io,
+    env, io,
     net::{SocketAddr, TcpListener, TcpStream},
     os::{
         fd::{AsFd as _, BorrowedFd, FromRawFd as _, IntoRawFd as _, OwnedFd, RawFd},
         linux::net::SocketAddrExt as _,
     },
+    process::Command,
 };
 
 use io_uring::{
@@ -18,7 +19,16 @@ use io_uring::{
 use rustix::net::{self, AddressFamily, SocketType, sockopt::socket_cookie};
 
 /// Names what the program is to do.
-pub(crate) const TASK: &str = "SOCKTRACE_URING_TASK";
+const TASK: &str = "SOCKTRACE_URING_TASK";
+
+/// Adds to a command that starts another that this is the one, with what it is to do.
+pub(crate) fn add_to<'a>(command: &'a mut Command, task: &str) -> &'a mut Command {
+    command
+        .arg(env::current_exe().unwrap())
+        .args(["uring_program::program", "--exact", "--ignored"])
+        .args(["--nocapture", "--test-threads=1"])
+        .env(TASK, task)
+}
 
 const IPV4: i32 = 2;
 const UNIX: i32 = 1;
@@ -33,7 +43,7 @@ fn program() {
     // Another thread of the kernel's looks for requests by itself; or each is handed to another.
     let polled = IoUring::builder().setup_sqpoll(1_000).clone();
     let with = |mut builder: Builder, flags| Way::Ring(Box::new(Ring::with(&mut builder, flags)));
-    match std::env::var(TASK).as_deref() {
+    match env::var(TASK).as_deref() {
         Ok("life by ring") => life(ring()),
         Ok("life by polled ring") => life(with(polled, Flags::empty())),
         Ok("life by other threads") => life(with(IoUring::builder(), Flags::ASYNC)),

@@ -23,7 +23,7 @@ use tempfile::TempDir;
 use crate::{
     support::{Dialogue, Netns, inode, run, socktrace},
     uring::possible,
-    uring_program::TASK,
+    uring_program,
 };
 
 /// The program that opens, and how it was compiled.
@@ -269,12 +269,8 @@ fn what_io_uring_opens_says_that_there_was_no_call() {
     };
     let mut probes = Probes::attach(&plan).unwrap();
     let mut ring = probes.take_ring().unwrap();
-    let mut program = netns.command(std::env::current_exe().unwrap().to_str().unwrap());
-    program
-        .args(["uring_program::program", "--exact", "--ignored"])
-        .args(["--nocapture", "--test-threads=1"])
-        .env(TASK, "life by ring")
-        .stdout(Stdio::null());
+    let mut program = netns.command("env");
+    uring_program::add_to(&mut program, "life by ring").stdout(Stdio::null());
     let mut program = program.spawn().unwrap();
     let number = u32::try_from(inode(&format!("/run/netns/{}", netns.name()))).unwrap();
     let mut stacks = Vec::new();
