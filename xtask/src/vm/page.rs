@@ -19,8 +19,13 @@ held together by asking each kernel what it has (its BTF, its tracepoints) inste
 Nothing is hooked by fentry or fexit. Where there is a typed tracepoint it costs no more. In the place of system calls' tracepoints, \
 functions of the kernel behind them would spare all other calls their few nanoseconds; but a program there can be interrupted by another \
 task, and the kernel then leaves out that task's run of it (`__bpf_prog_enter_recur()`, kernel/bpf/trampoline.c): events would be lost on \
-kernels that are preempted, which those of a tracepoint are not. And many machines refuse it (lockdown). Who wants no system call \
-hooked has `--hooks lean`.\n";
+kernels that are preempted. And many machines refuse it (lockdown). Who wants no system call \
+hooked has `--hooks lean`.\n\n\
+That is so of typed tracepoints, too, on Linux 7: up to 6.12 they hold off preemption, in 7.3 they do not, and `bpf_trace_run3()` leaves \
+out what another task would run in the middle of it (both as its binary has them). It is counted and told, as `recursion`. Where tasks \
+are preempted lazily, which is how Debian builds it, that takes a system call that lasts longer than a tick of the clock: in an emulated \
+machine it happens now and then, and the tests make such a run again. With `preempt=full` it can happen \
+anywhere.\n";
 
 /// Lines of `doctor` that are about the kernel and not about privileges.
 const FEATURES: [(&str, &str); 9] = [
