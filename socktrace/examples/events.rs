@@ -183,7 +183,8 @@ impl Records {
 
     /// All of this batch begin before any of them ends. How many events.
     fn connections(&mut self, folded: bool, from: u64, count: u64) -> io::Result<u64> {
-        let lives = (from..from + count).flat_map(|number| [client(number), server(number)]);
+        let lives =
+            (from..from + count).flat_map(|number| [client(number, count), server(number, count)]);
         let mut lives: Vec<LifeEvent> = lives.collect();
         let mut events = 0;
         if folded {
@@ -228,11 +229,12 @@ impl Records {
     }
 }
 
-fn client(number: u64) -> LifeEvent {
+fn client(number: u64, open: u64) -> LifeEvent {
     let ports = [port(number), 80];
     life(
         number,
         2 * number + 1,
+        descriptor(number, open, 0),
         ports,
         &[
             (EventKind::Socket, 1, [Close, Close]),
@@ -248,11 +250,12 @@ fn client(number: u64) -> LifeEvent {
     )
 }
 
-fn server(number: u64) -> LifeEvent {
+fn server(number: u64, open: u64) -> LifeEvent {
     let ports = [80, port(number)];
     life(
         number,
         2 * number + 2,
+        descriptor(number, open, 1),
         ports,
         &[
             (EventKind::State, 0, [Listen, SynRecv]),
@@ -271,9 +274,17 @@ fn port(number: u64) -> u16 {
     u16::try_from(32_768 + number % 28_232).unwrap_or_default()
 }
 
+/// A process has the lowest that are free.
+fn descriptor(number: u64, open: u64, end: u64) -> i32 {
+    let processes = u64::from(PROCESSES);
+    let turn = number / processes % open.div_ceil(processes);
+    i32::try_from(3 + 2 * turn + end).unwrap_or_default()
+}
+
 fn life(
     number: u64,
     id: u64,
+    fd: i32,
     [lport, rport]: [u16; 2],
     steps: &[(EventKind, i16, [TcpState; 2])],
 ) -> LifeEvent {
@@ -292,8 +303,6 @@ fn life(
     };
     life.count = steps.len() as u64;
     let tgid = u32::try_from(number % u64::from(PROCESSES)).unwrap_or_default() + 1;
-    // Descriptors are used again when they are free.
-    let fd = i32::try_from(3 + id % 1_000_000).unwrap_or_default();
     for (step, &(kind, value, [old, new])) in life.steps.iter_mut().zip(steps) {
         *step = Step {
             after_ns: 0,

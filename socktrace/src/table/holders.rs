@@ -4,13 +4,18 @@
 use hashbrown::HashMap;
 use socktrace_common::event::{DESCRIPTOR_WORDS, DescriptorSet};
 
+use super::neighbours::Neighbours;
+
 /// Sockets by process and descriptor.
 #[derive(Debug, Default)]
 pub(super) struct Holders {
-    by_pid: HashMap<u32, HashMap<i32, u64>>,
+    by_pid: HashMap<u32, Held>,
     /// Empty ones, for the next process: many hold one socket after the other.
-    spare: Vec<HashMap<i32, u64>>,
+    spare: Vec<Held>,
 }
+
+/// What a process holds, by descriptor.
+type Held = HashMap<i32, u64, Neighbours>;
 
 /// No more empty maps than this.
 const SPARE: usize = 64;

@@ -12,6 +12,7 @@ mod entry;
 mod holders;
 mod lifecycle;
 mod names;
+mod neighbours;
 mod opened;
 mod past;
 mod processes;

@@ -4,12 +4,12 @@
 //! grows. Here only the index, two numbers a socket, does that; and a socket that goes leaves its
 //! place to the next one, so that a table of steady size asks for no memory.
 
-use std::{cell::Cell, hash::BuildHasher as _, hint::black_box};
+use std::{cell::Cell, hint::black_box};
 
-use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+use hashbrown::{HashMap, HashTable};
 use socktrace_common::socket::INODE_ID;
 
-use super::socket::Socket;
+use super::{neighbours::Neighbours, socket::Socket};
 
 /// Sockets in a page.
 const PAGE: usize = 1024;
@@ -217,22 +217,6 @@ impl Store {
     }
 }
 
-/// Hashes of identities, which are numbers in a row: those of sockets that began together stand together in the
-/// index, so that they share what the CPU reads of it. Where each row stands nobody can choose.
-#[derive(Debug, Default)]
-struct Neighbours(DefaultHashBuilder);
-
-impl Neighbours {
-    /// Identities in a row.
-    const ROW: u64 = 32;
-
-    fn hash(&self, id: u64) -> u64 {
-        let row = self.0.hash_one(id / Self::ROW);
-        // The lowest bits say where in the index it is, the highest seven are compared first.
-        (row - row % Self::ROW + id % Self::ROW) ^ id << 57
-    }
-}
-
 fn split(place: u32) -> (usize, usize) {
     (place as usize / PAGE, place as usize % PAGE)
 }
@@ -245,30 +229,4 @@ fn is(pages: &[Vec<Socket>], entry: Entry, id: u64) -> bool {
 fn at(pages: &[Vec<Socket>], place: u32) -> &Socket {
     let (page, slot) = split(place);
     &pages[page][slot]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn identities_in_a_row_are_neighbours_that_differ() {
-        let hasher = Neighbours::default();
-        let row: Vec<u64> = (0..Neighbours::ROW)
-            .map(|id| hasher.hash(6400 + id))
-            .collect();
-        let places: Vec<u64> = row.iter().map(|hash| hash & 0xffff).collect();
-        assert!(
-            places.windows(2).all(|two| two[0] + 1 == two[1]),
-            "{places:x?}"
-        );
-        let mut first_compared: Vec<u64> = row.iter().map(|hash| hash >> 57).collect();
-        first_compared.sort_unstable();
-        first_compared.dedup();
-        assert_eq!(first_compared.len(), row.len());
-        // Nor can anybody know where the next row is.
-        let rows =
-            |hasher: &Neighbours| (0..8).map(|row| hasher.hash(row * 32)).collect::<Vec<_>>();
-        assert_ne!(rows(&hasher), rows(&Neighbours::default()));
-    }
 }
