@@ -14,7 +14,7 @@ use crate::{
     emit::{emit, run_alone},
     kernel::{
         Cast,
-        file::{self, SocketFile},
+        file::{Descriptors, SocketFile},
         sock, task,
     },
     life,
@@ -35,10 +35,11 @@ fn try_accept(context: &TracePointContext) -> Outcome {
     let Some(tgid) = caller(EventKind::Accept) else {
         return Outcome::Filtered;
     };
-    let Some(file) = file::socket(fd) else {
+    let descriptors = Descriptors::of_running();
+    let Some(file) = descriptors.socket(fd) else {
         return Outcome::Filtered;
     };
-    let listener = task::argument(0).and_then(|fd| file::socket(fd as i32));
+    let listener = task::argument(0).and_then(|fd| descriptors.socket(fd as i32));
     // Where some processes only are followed, no life is kept.
     if let Some(life) = young(&file) {
         announce(context, tgid);

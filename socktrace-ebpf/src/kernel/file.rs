@@ -21,12 +21,9 @@ pub(crate) struct SocketFile {
 }
 
 /// The socket behind a descriptor of the running process, if it is one.
-///
-/// Bounds first: an address beyond the table costs a fault. Then only sockets: another file's
-/// private data is not a socket.
 #[inline(always)]
 pub(crate) fn socket(fd: i32) -> Option<SocketFile> {
-    socket_of(open_file(fd)?)
+    Descriptors::of_running().socket(fd)
 }
 
 /// The socket that is this open file, if it is one.
@@ -53,17 +50,54 @@ pub(crate) fn socket_of(file: *const u8) -> Option<SocketFile> {
 /// The `struct file` behind a descriptor of the running process.
 #[inline(always)]
 pub(crate) fn open_file(fd: i32) -> Option<*const u8> {
-    // SAFETY: the table's type is known to the verifier; the array behind it is read within its
-    // bounds, a place at a time as if it were another struct that begins with a pointer.
-    unsafe {
-        let table = OfTask::pointer(task::files(task::current()), offset!(files_fdt));
-        if fd < 0 || fd as u32 >= OfTask::read::<u32>(table, offset!(fdt_max_fds)) {
+    Descriptors::of_running().file(fd)
+}
+
+/// A process's table of descriptors, as it is now.
+#[derive(Clone, Copy)]
+pub(crate) struct Descriptors {
+    /// Of pointers to files, so many.
+    array: *const u8,
+    length: u32,
+}
+
+impl Descriptors {
+    #[inline(always)]
+    pub(crate) fn of_running() -> Self {
+        // SAFETY: the table's type is known to the verifier.
+        unsafe {
+            let table = OfTask::pointer(task::files(task::current()), offset!(files_fdt));
+            Self {
+                length: OfTask::read(table, offset!(fdt_max_fds)),
+                array: OfTask::read::<usize>(table, offset!(fdt_fd)) as *const u8,
+            }
+        }
+    }
+
+    /// The socket behind a descriptor, if it is one.
+    ///
+    /// Bounds first: an address beyond the table costs a fault. Then only sockets: another file's
+    /// private data is not a socket.
+    #[inline(always)]
+    pub(crate) fn socket(self, fd: i32) -> Option<SocketFile> {
+        socket_of(self.file(fd)?)
+    }
+
+    #[inline(always)]
+    fn file(self, fd: i32) -> Option<*const u8> {
+        if fd < 0 || fd as u32 >= self.length {
             return None;
         }
-        let array = OfTask::read::<usize>(table, offset!(fdt_fd)) as *const u8;
-        let place = cast(array.wrapping_add(fd as usize * 8), offset!(type_list_head));
-        let file = Cast::read::<usize>(place, Fixed::<0>) as *const u8;
-        (!file.is_null()).then_some(file)
+        // SAFETY: the array is read within its bounds, a place at a time as if it were another struct
+        // that begins with a pointer.
+        unsafe {
+            let place = cast(
+                self.array.wrapping_add(fd as usize * 8),
+                offset!(type_list_head),
+            );
+            let file = Cast::read::<usize>(place, Fixed::<0>) as *const u8;
+            (!file.is_null()).then_some(file)
+        }
     }
 }
 
