@@ -20,6 +20,9 @@ use super::{
 };
 use crate::util::{is_root, output};
 
+/// Runs in which the kernel counts what programs take: from one to the next that differs by a tenth.
+const COUNTED: usize = 3;
+
 /// How often and how much.
 pub(super) struct Plan<'a> {
     pub(super) connections: usize,
@@ -198,7 +201,10 @@ fn measure(plan: &Plan<'_>, space: &Space, subject: Subject, empty_ns: f64) -> R
         });
     }
     // Apart from the rest, as the kernel's statistics cost time themselves.
-    let counted = run_beside(plan, space, subject, true)?.programs;
+    let mut counted = Vec::new();
+    for _ in 0..COUNTED {
+        counted.push(run_beside(plan, space, subject, true)?.programs);
+    }
     let each = plan.connections as f64;
     let of = |figure: fn(&Driven, &Beside) -> f64| -> Vec<f64> {
         pairs
@@ -216,9 +222,9 @@ fn measure(plan: &Plan<'_>, space: &Space, subject: Subject, empty_ns: f64) -> R
         per_second: each / (median(of(|_, beside| beside.driven.wall_ns)) / 1e9),
         workload_us: median(of(|alone, beside| beside.driven.cpu_ns - alone.cpu_ns)) / each / 1e3,
         tool_us: median(of(|_, beside| beside.tool_ns)) / each / 1e3,
-        kernel_ns: counted.body_ns(empty_ns) / each,
+        kernel_ns: median(counted.iter().map(|it| it.body_ns(empty_ns)).collect()) / each,
         empty_ns,
-        kernel_runs: counted.count / each,
+        kernel_runs: median(counted.iter().map(|it| it.count).collect()) / each,
         rss_mb: median(of(|_, beside| beside.rss_mb)),
         lost: lost.sum(),
     })
