@@ -464,8 +464,12 @@ impl Dialogue {
         rest.unwrap_or_else(|| panic!("{line}")).trim().to_owned()
     }
 
+    #[track_caller]
     pub(crate) fn say(&mut self, line: &str) {
-        writeln!(self.child.stdin.as_mut().unwrap(), "{line}").unwrap();
+        let said = writeln!(self.child.stdin.as_mut().unwrap(), "{line}");
+        if let Err(error) = said {
+            panic!("{error}: the program ended ({:?})", self.child.wait());
+        }
     }
 }
 
