@@ -38,12 +38,13 @@ impl SocketTable {
             error: errno(event.ret),
             asked: event.arg.checked_sub(1).and_then(|it| it.try_into().ok()),
         };
-        let mut change = self.change(&event.header, &event.socket, Some(event.fd), what);
-        if let (Some(change), Some(name)) = (&mut change, asked) {
-            // It did not get it, so the socket is not called so.
-            change.socket.names_mut().local = Some(name);
-        }
-        if let Some(change) = change {
+        let mut row = None;
+        self.tell(&event.header, &event.socket, Some(event.fd), what, &mut row);
+        if let Some(mut change) = row {
+            if let Some(name) = asked {
+                // It did not get it, so the socket is not called so.
+                change.socket.names_mut().local = Some(name);
+            }
             audience.row(change);
         }
     }
@@ -99,12 +100,13 @@ impl SocketTable {
         if let Some(told) = told {
             let target = target(event).filter(|_| info.rport == 0);
             let info = target.as_ref().unwrap_or(info);
-            let mut change = self.change(header, info, Some(event.fd), told.into());
-            if let (Some(change), Some(name)) = (&mut change, name) {
-                // Of a failed call, where it wanted to go.
-                change.socket.names_mut().remote = Some(name);
-            }
-            if let Some(change) = change {
+            let mut row = None;
+            self.tell(header, info, Some(event.fd), told.into(), &mut row);
+            if let Some(mut change) = row {
+                if let Some(name) = name {
+                    // Of a failed call, where it wanted to go.
+                    change.socket.names_mut().remote = Some(name);
+                }
                 audience.row(change);
             }
         }

@@ -291,19 +291,6 @@ impl SocketTable {
         }
     }
 
-    /// The same row, to be changed before it is told.
-    fn change(
-        &mut self,
-        header: &Header,
-        info: &SocketInfo,
-        fd: Option<i32>,
-        what: What,
-    ) -> Option<Change> {
-        let mut row = None;
-        self.tell(header, info, fd, what, &mut row);
-        row
-    }
-
     /// A row about a socket of which nothing is kept, without identity or room. Only calls that make an owner
     /// name one then.
     fn unkept(
