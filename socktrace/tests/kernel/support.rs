@@ -96,12 +96,9 @@ impl Netns {
     }
 
     fn trace_by(mut command: Command, options: &[&str], script: &str) -> Trace {
-        command.args(["trace", "-o", "json"]).args(options).args([
-            "--",
-            "python3",
-            "-c",
-            &format!("{PRELUDE}\n{script}"),
-        ]);
+        let script = format!("{PRELUDE}\n{script}");
+        command.args(["trace", "-o", "json"]).args(options);
+        command.args(["--", "python3", "-c", &script]);
         Trace::of_run(|| command.output().unwrap())
     }
 }
