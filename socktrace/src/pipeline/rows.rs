@@ -114,9 +114,9 @@ pub(super) struct Telling<'a> {
 
 impl Audience for Telling<'_> {
     #[inline]
-    fn row(&mut self, mut change: Change) {
+    fn row(&mut self, change: &mut Change) {
         if self.wants && self.result.is_ok() {
-            self.result = self.rows.tell(&mut change);
+            self.result = self.rows.tell(change);
         }
     }
 

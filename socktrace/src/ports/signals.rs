@@ -12,7 +12,7 @@ use super::Eligible;
 use crate::errno::EADDRNOTAVAIL;
 
 /// So many of the last ports, and latencies for each parity, are kept of a destination.
-const LAST: usize = 32;
+const LAST: u32 = u32::BITS;
 /// Fewer latencies say nothing.
 const LEAST: usize = 8;
 /// At most so many destinations.
@@ -61,17 +61,19 @@ pub struct Signals {
 #[derive(Clone, Debug, Default)]
 struct Heard {
     last_ns: u64,
-    /// Whether each of the last ports was odd.
-    odd: VecDeque<bool>,
+    /// Which of the last ports were odd: a bit for each, that of the last one at the low end.
+    odd: u32,
+    /// How many ports that is of, at most [`LAST`].
+    ports: u32,
+    refused: u32,
     /// The last latencies with even and with odd ports.
     latencies: [VecDeque<u64>; 2],
-    refused: u32,
 }
 
 impl Signals {
     /// Takes an outcome in.
     pub fn hear(&mut self, to: Destination, outcome: Outcome) {
-        if !self.heard.contains_key(&to) && self.heard.len() >= DESTINATIONS {
+        if self.heard.len() >= DESTINATIONS && !self.heard.contains_key(&to) {
             let now = outcome.at_ns;
             let looked = self.looked_ns.map(|looked| now.saturating_sub(looked));
             if looked.is_none_or(|ago| ago >= LOOK_EVERY_NS) {
@@ -89,7 +91,8 @@ impl Signals {
             (Some(EADDRNOTAVAIL), _) => heard.refused = heard.refused.saturating_add(1),
             (None, Some(port)) => {
                 let odd = port % 2 == 1;
-                keep(&mut heard.odd, odd);
+                heard.odd = heard.odd << 1 | u32::from(odd);
+                heard.ports = LAST.min(heard.ports + 1);
                 if let Some(latency) = outcome.latency_ns {
                     keep(&mut heard.latencies[usize::from(odd)], latency);
                 }
@@ -104,11 +107,11 @@ impl Signals {
             return Signs::default();
         };
         let second = !eligible.prefers_odd();
-        let count = heard.odd.iter().filter(|odd| **odd == second).count();
+        let odd = heard.odd.count_ones();
         let [first, then] = [!second, second].map(|odd| &heard.latencies[usize::from(odd)]);
         let times = median(first).zip(median(then));
         Signs {
-            second_parity: u32::try_from(count).unwrap_or(u32::MAX),
+            second_parity: if second { odd } else { heard.ports - odd },
             times_slower: times
                 .map(|(first, then)| u32::try_from(then / first.max(1)).unwrap_or(u32::MAX)),
             refused: heard.refused,
@@ -116,8 +119,8 @@ impl Signals {
     }
 }
 
-fn keep<T>(last: &mut VecDeque<T>, value: T) {
-    if last.len() == LAST {
+fn keep(last: &mut VecDeque<u64>, value: u64) {
+    if last.len() == LAST as usize {
         last.pop_front();
     }
     last.push_back(value);

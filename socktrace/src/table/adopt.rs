@@ -162,7 +162,7 @@ impl SocketTable {
             return;
         };
         let now = pass.began_ns;
-        audience.row(Change {
+        audience.row(&mut Change {
             mono_ns: now,
             socket: socket.view(),
             actor: None,

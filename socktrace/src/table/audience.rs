@@ -20,8 +20,8 @@ pub type Looks = fn(Protocol, &What) -> Look;
 
 /// Hears of rows as they are made.
 pub trait Audience {
-    /// One that is looked at in full.
-    fn row(&mut self, change: Change);
+    /// One that is looked at in full. What it has become afterwards is of no interest.
+    fn row(&mut self, change: &mut Change);
 
     /// One that is only looked at for its kind. Most are, where they are added up.
     fn kind(&mut self, mono_ns: u64, protocol: Protocol, what: &What);
@@ -29,8 +29,8 @@ pub trait Audience {
 
 /// Keeps the last one.
 impl Audience for Option<Change> {
-    fn row(&mut self, change: Change) {
-        *self = Some(change);
+    fn row(&mut self, change: &mut Change) {
+        *self = Some(change.clone());
     }
 
     fn kind(&mut self, mono_ns: u64, protocol: Protocol, what: &What) {
@@ -40,8 +40,8 @@ impl Audience for Option<Change> {
 
 /// Keeps them all.
 impl Audience for Vec<Change> {
-    fn row(&mut self, change: Change) {
-        self.push(change);
+    fn row(&mut self, change: &mut Change) {
+        self.push(change.clone());
     }
 
     fn kind(&mut self, mono_ns: u64, protocol: Protocol, what: &What) {

@@ -45,7 +45,7 @@ impl SocketTable {
                 // It did not get it, so the socket is not called so.
                 change.socket.names_mut().local = Some(name);
             }
-            audience.row(change);
+            audience.row(&mut change);
         }
     }
 
@@ -107,7 +107,7 @@ impl SocketTable {
                     // Of a failed call, where it wanted to go.
                     change.socket.names_mut().remote = Some(name);
                 }
-                audience.row(change);
+                audience.row(&mut change);
             }
         }
     }

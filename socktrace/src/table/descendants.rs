@@ -88,7 +88,7 @@ impl SocketTable {
                 continue;
             };
             socket.flags.touched = true;
-            audience.row(Change {
+            audience.row(&mut Change {
                 mono_ns: header.mono_ns,
                 socket: socket.view(),
                 actor: Some(header.tgid),

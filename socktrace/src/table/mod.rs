@@ -21,6 +21,7 @@ mod rules;
 mod socket;
 mod states;
 mod store;
+mod teller;
 #[cfg(test)]
 mod tests;
 mod time_waits;
@@ -50,6 +51,7 @@ use self::{
     reconcile::Pass,
     socket::{Holder, Socket},
     store::Store,
+    teller::Teller,
     time_waits::TimeWaits,
     view::view,
 };
@@ -285,9 +287,9 @@ impl SocketTable {
         audience: &mut impl Audience,
     ) {
         if let Some(socket) = self.sockets.get_mut(info.id) {
-            socket.tell(header, fd, what, self.looks, audience);
-        } else if let Some(change) = self.unkept(header, info, fd, what) {
-            audience.row(change);
+            Teller::new(self.looks, audience).tell(socket, header, fd, what);
+        } else if let Some(mut change) = self.unkept(header, info, fd, what) {
+            audience.row(&mut change);
         }
     }
 

@@ -11,14 +11,13 @@ use socktrace_common::{
 };
 
 use super::{
-    Audience, Look, Looks,
     connect::{self, Told},
     lifecycle::Transition,
     opened::Call,
     socket::Socket,
 };
 use crate::{
-    change::{Change, Outcome, Reason, Role, View, What},
+    change::{Outcome, Reason, Role, What},
     event::Announced,
     process::Process,
 };
@@ -158,66 +157,6 @@ impl Socket {
                 .bytes()
                 .or_else(|| (known && never_connected).then(Default::default)),
         }
-    }
-
-    /// Tells a row about it, done by the running process.
-    #[inline]
-    pub(super) fn tell(
-        &mut self,
-        header: &Header,
-        fd: Option<i32>,
-        what: What,
-        looks: Looks,
-        audience: &mut impl Audience,
-    ) {
-        let takes_part = what.takes_part() && self.takes_part();
-        let protocol = self.protocol();
-        match looks(protocol, &what) {
-            Look::Full => audience.row(Change {
-                mono_ns: header.mono_ns,
-                socket: View {
-                    takes_part,
-                    ..self.view()
-                },
-                actor: (header.tgid != 0).then_some(header.tgid),
-                tid: (header.tid != 0).then_some(header.tid),
-                fd: fd.filter(|fd| *fd >= 0).or(self.fd()),
-                what,
-            }),
-            Look::Kind => audience.kind(header.mono_ns, protocol, &what),
-            Look::None => {}
-        }
-    }
-
-    /// Tells the rows of a change of state.
-    #[inline]
-    pub(super) fn tell_state(
-        &mut self,
-        header: &Header,
-        transition: Transition,
-        (what, told): (What, Option<Told>),
-        looks: Looks,
-        audience: &mut impl Audience,
-    ) {
-        let mut header = *header;
-        if !transition.by_caller() {
-            (header.tgid, header.tid) = (0, 0);
-        }
-        self.tell(&header, None, what, looks, audience);
-        if let Some(told) = told {
-            self.tell(&header, None, told.into(), looks, audience);
-        }
-    }
-
-    /// Tells the row of its end.
-    pub(super) fn tell_end(&mut self, header: &Header, looks: Looks, audience: &mut impl Audience) {
-        let header = Header {
-            tgid: 0,
-            tid: 0,
-            ..*header
-        };
-        let what = self.destroyed(header.mono_ns);
-        self.tell(&header, None, what, looks, audience);
     }
 }
 

@@ -316,16 +316,23 @@ impl Socket {
     /// As people see it.
     #[inline]
     pub(super) fn view(&self) -> View {
+        let (owner, ownership) = self.ownership();
         View {
             names: self.names.clone(),
-            owner: self.owner.clone(),
-            ownership: match (&self.owner, self.flags.adopted) {
-                (Some(_), true) => Ownership::Adopted,
-                (Some(_), false) => Ownership::Exact,
-                (None, _) => Ownership::Unknown,
-            },
+            owner,
+            ownership,
             ..view(&self.info)
         }
+    }
+
+    /// Whose it is, and how that is known.
+    pub(super) fn ownership(&self) -> (Option<Arc<Process>>, Ownership) {
+        let known = match (&self.owner, self.flags.adopted) {
+            (Some(_), true) => Ownership::Adopted,
+            (Some(_), false) => Ownership::Exact,
+            (None, _) => Ownership::Unknown,
+        };
+        (self.owner.clone(), known)
     }
 }
 

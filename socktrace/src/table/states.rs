@@ -5,7 +5,7 @@ use socktrace_common::{
     socket::TcpState::{self, Close},
 };
 
-use super::{Audience, SocketTable, lifecycle::Transition};
+use super::{Audience, SocketTable, lifecycle::Transition, teller::Teller};
 use crate::event::Announced;
 
 impl SocketTable {
@@ -33,7 +33,7 @@ impl SocketTable {
             socket.own(process.as_ref(), fd);
         }
         let told = socket.changed(header, event.connect_fd, &announced, transition);
-        socket.tell_state(header, transition, told, looks, audience);
+        Teller::new(looks, audience).tell_state(socket, header, transition, told);
         if transition.new == TcpState::TimeWait && keeps_time_waits {
             let (info, owner) = (*socket.info(), socket.owner.clone());
             self.time_waits.begin(&info, owner, header.mono_ns);
@@ -43,7 +43,7 @@ impl SocketTable {
     pub(super) fn destroyed(&mut self, event: &DestroyEvent, audience: &mut impl Audience) {
         let (info, looks) = (&event.socket, self.looks);
         if let Some(socket) = self.socket(info) {
-            socket.tell_end(&event.header, looks, audience);
+            Teller::new(looks, audience).tell_end(socket, &event.header);
             self.drop_socket(info.id);
         }
     }

@@ -3,7 +3,9 @@
 
 use socktrace_common::{event::Header, socket::TcpState};
 
-use super::{Audience, SocketTable, lifecycle::Transition, socket::Socket, view::cookie};
+use super::{
+    Audience, SocketTable, lifecycle::Transition, socket::Socket, teller::Teller, view::cookie,
+};
 use crate::{
     change::What,
     event::Announced,
@@ -25,8 +27,9 @@ impl SocketTable {
         } else {
             Socket::born(life.info(), life.began_ns())
         };
+        let mut teller = Teller::new(self.looks, audience);
         for deed in life.deeds() {
-            self.happens(&mut socket, &deed, audience);
+            self.happens(&mut socket, &deed, &mut teller);
         }
         self.is_over(id);
         true
@@ -34,7 +37,12 @@ impl SocketTable {
 
     /// One step of it.
     #[inline]
-    fn happens(&mut self, socket: &mut Socket, deed: &Deed, audience: &mut impl Audience) {
+    fn happens(
+        &mut self,
+        socket: &mut Socket,
+        deed: &Deed,
+        teller: &mut Teller<'_, impl Audience>,
+    ) {
         let (header, fd) = (&deed.header, deed.fd);
         let what = match deed.did {
             Did::Create { socket_type } => {
@@ -57,15 +65,15 @@ impl SocketTable {
                 }
             }
             Did::Change(announced) => {
-                return self.changes(socket, header, fd, &announced, audience);
+                return self.changes(socket, header, fd, &announced, teller);
             }
             Did::Close {
                 by,
                 references_left,
             } => What::closed(by, references_left),
-            Did::End { .. } => return socket.tell_end(header, self.looks, audience),
+            Did::End { .. } => return teller.tell_end(socket, header),
         };
-        socket.tell(header, Some(fd), what, self.looks, audience);
+        teller.tell(socket, header, Some(fd), what);
     }
 
     /// Its state changes.
@@ -76,7 +84,7 @@ impl SocketTable {
         header: &Header,
         connect_fd: i32,
         announced: &Announced,
-        audience: &mut impl Audience,
+        teller: &mut Teller<'_, impl Audience>,
     ) {
         let Some(transition) = Transition::of(announced) else {
             return;
@@ -91,6 +99,6 @@ impl SocketTable {
             let owner = socket.owner.clone();
             self.time_waits.begin(socket.info(), owner, header.mono_ns);
         }
-        socket.tell_state(header, transition, told, self.looks, audience);
+        teller.tell_state(socket, header, transition, told);
     }
 }
