@@ -7,7 +7,10 @@ use socktrace_common::{
 use zerocopy::IntoBytes as _;
 
 use super::*;
-use crate::{change::Kind, table::SocketTable};
+use crate::{
+    change::{Kind, Ownership},
+    table::SocketTable,
+};
 
 fn step(after_ns: u32, kind: EventKind, value: i16, states: [TcpState; 2]) -> Step {
     Step {
@@ -87,6 +90,48 @@ fn a_life_is_the_events_that_it_is_made_of() {
     let end = changes.last().unwrap();
     assert_eq!(end.mono_ns, 1_071);
     assert_eq!(end.socket.owner.as_ref().unwrap().pid, 7);
+}
+
+/// Its first steps are made by packets, under whoever was interrupted.
+fn server() -> LifeEvent {
+    use TcpState::{Close, CloseWait, Established, LastAck, Listen, SynRecv};
+    let mut life = client();
+    let mut close = step(40, EventKind::Close, 0, [Close, Close]);
+    close.states = ClosedBy::Close as u8;
+    let steps = [
+        step(10, EventKind::State, 0, [Listen, SynRecv]),
+        step(11, EventKind::State, 0, [SynRecv, Established]),
+        step(20, EventKind::Accept, 0, [Close, Close]),
+        step(30, EventKind::State, 0, [Established, CloseWait]),
+        close,
+        step(41, EventKind::State, 0, [CloseWait, LastAck]),
+        step(50, EventKind::State, 0, [LastAck, Close]),
+        step(51, EventKind::Destroy, 0, [Close, Close]),
+    ];
+    life.steps[..steps.len()].copy_from_slice(&steps);
+    life.count = steps.len() as u64;
+    life
+}
+
+#[test]
+fn rows_of_a_life_name_the_owner_from_the_call_on_that_makes_it_one() {
+    let told = server();
+    let life = Life::new(&told).unwrap();
+    let (mut table, mut changes) = (SocketTable::default(), Vec::new());
+    assert!(table.apply_whole(life, &mut changes));
+    let owners = changes
+        .iter()
+        .map(|it| it.socket.owner.as_ref().map(|it| it.pid));
+    let owners: Vec<_> = owners.collect();
+    assert_eq!(owners[..2], [None, None]);
+    assert_eq!(owners[2..], [Some(7); 6]);
+    let exact = changes
+        .iter()
+        .map(|it| it.socket.ownership == Ownership::Exact);
+    assert_eq!(exact.filter(|it| *it).count(), 6);
+    let parts: Vec<_> = changes.iter().map(|it| it.socket.takes_part).collect();
+    assert_eq!(parts.iter().position(|it| *it), Some(2));
+    assert_eq!(parts.iter().filter(|it| **it).count(), 1);
 }
 
 #[test]
