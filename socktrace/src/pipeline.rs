@@ -198,7 +198,7 @@ impl Pipeline {
         if self.table.untracked() > 0 {
             _ = write!(
                 text,
-                "\nnot tracked for want of room: {} (a larger --max-sockets helps)",
+                "\nnot tracked for want of room: {} (a larger --max-sockets may help)",
                 self.table.untracked()
             );
         }

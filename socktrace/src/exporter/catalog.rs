@@ -103,7 +103,7 @@ metrics! {
     TRACKED Gauge "tracked_sockets" []
         "Sockets in the table."
     TABLE_FULL Counter "table_full_total" []
-        "Sockets that found no room in the table (daemon.max_sockets)."
+        "Sockets that found no room in the table (daemon.max_sockets), or no identity in the kernel."
     CORRECTIONS Counter "reconcile_corrections_total" ["kind"]
         "What snapshots taught that no event had told."
     RECONCILE Histogram "reconcile_duration_seconds" []

@@ -19,6 +19,10 @@ impl SocketTable {
             self.begin(info, header.mono_ns);
         }
         let calls = transition.old == Close;
+        if info.id == 0 && (calls || transition.begins_child()) {
+            // A change of state asks for an identity, so there was no room for one in the kernel.
+            self.untracked += 1;
+        }
         let process = if calls {
             self.running(header).cloned()
         } else {

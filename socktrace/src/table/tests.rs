@@ -998,6 +998,7 @@ fn a_full_table_takes_no_more_and_forgets_nobody() {
 
 #[test]
 fn a_socket_without_an_identity_is_told_and_not_kept() {
+    use TcpState::{Close, Established, Listen, SynRecv, SynSent};
     let mut table = SocketTable::default();
     let Event::Socket(mut event) = socket(10) else {
         unreachable!()
@@ -1007,6 +1008,20 @@ fn a_socket_without_an_identity_is_told_and_not_kept() {
     assert_eq!(changes[0].socket.cookie, None);
     assert_eq!(changes[0].socket.owner.as_ref().unwrap().pid, PROCESS);
     assert!(table.is_empty());
+    // It may get one yet: not so where a change of state has none, which asks for it.
+    assert_eq!(table.untracked(), 0);
+    for (now, old, new) in [
+        (20, Close, SynSent),
+        (21, SynSent, Established),
+        (30, Listen, SynRecv),
+        (31, SynRecv, Established),
+    ] {
+        let nameless = state(now, PROCESS, info(0, 80, 90), old, new);
+        let told = apply(&mut table, &[Event::State(nameless)]);
+        assert_eq!(told[0].socket.cookie, None);
+    }
+    assert!(table.is_empty());
+    assert_eq!(table.untracked(), 2);
 }
 
 #[test]
