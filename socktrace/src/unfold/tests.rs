@@ -7,10 +7,7 @@ use socktrace_common::{
 use zerocopy::IntoBytes as _;
 
 use super::*;
-use crate::{
-    change::{Kind, Ownership},
-    table::SocketTable,
-};
+use crate::{change::Kind, table::SocketTable};
 
 fn step(after_ns: u32, kind: EventKind, value: i16, states: [TcpState; 2]) -> Step {
     Step {
@@ -127,7 +124,7 @@ fn rows_of_a_life_name_the_owner_from_the_call_on_that_makes_it_one() {
     assert_eq!(owners[2..], [Some(7); 6]);
     let exact = changes
         .iter()
-        .map(|it| it.socket.ownership == Ownership::Exact);
+        .map(|it| it.socket.ownership.word() == "exact");
     assert_eq!(exact.filter(|it| *it).count(), 6);
     let parts: Vec<_> = changes.iter().map(|it| it.socket.takes_part).collect();
     assert_eq!(parts.iter().position(|it| *it), Some(2));
