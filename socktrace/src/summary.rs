@@ -8,6 +8,7 @@ use crate::{
     change::{Kind, What},
     probe::counters::Counters,
     sink::text::duration,
+    table::Brief,
 };
 
 /// Adds up rows.
@@ -53,6 +54,15 @@ impl Summary {
                 self.lifetimes.record(ns / 1_000).unwrap_or_default();
             }
             _ => {}
+        }
+    }
+
+    /// Counts rows of which only the kind is known.
+    pub fn count(&mut self, briefs: &[Brief]) {
+        for brief in briefs {
+            if let Some(count) = self.counts.get_mut(brief.kind as usize) {
+                *count += 1;
+            }
         }
     }
 

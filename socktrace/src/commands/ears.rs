@@ -9,7 +9,7 @@ use crate::{
     ports::{Outcome, Signals},
     sink::Sink,
     source::snapshot::Protocol,
-    table::{Look, Looks},
+    table::{Brief, Look, Looks},
 };
 
 /// What was heard.
@@ -64,7 +64,7 @@ impl Sink for Ears {
     }
 
     /// The rest is for the summary, which counts it.
-    fn kind(&mut self, _: Protocol, _: &What) {}
+    fn briefs(&mut self, _: &[Brief]) {}
 
     fn flush(&mut self) -> io::Result<()> {
         // A look has no way to end the run.
@@ -72,9 +72,12 @@ impl Sink for Ears {
     }
 
     fn looks(&self) -> Looks {
-        |_, what| match what {
-            What::Connect { .. } | What::End { .. } => Look::Full,
-            _ => Look::Kind,
+        Looks {
+            changes: Look::Kind,
+            others: |_, what| match what {
+                What::Connect { .. } | What::End { .. } => Look::Full,
+                _ => Look::Kind,
+            },
         }
     }
 }

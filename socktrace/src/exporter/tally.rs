@@ -13,7 +13,7 @@ use crate::{
     clock::Clock,
     errno::{EADDRINUSE, EADDRNOTAVAIL},
     sink::Sink,
-    table::{Look, Looks},
+    table::{Brief, Look, Looks},
 };
 
 /// By protocol and role.
@@ -66,7 +66,7 @@ impl Tally {
 
     /// Adds a row.
     pub fn add(&mut self, change: &Change) {
-        self.add_kind(&change.what);
+        self.add_brief(Brief::from(&change.what));
         let Some(protocol) = change.socket.protocol else {
             return;
         };
@@ -123,17 +123,13 @@ impl Tally {
         }
     }
 
-    /// Adds what a row of no owner's says.
-    fn add_kind(&mut self, what: &What) {
-        if let Some(count) = self.events.get_mut(what.kind() as usize) {
+    /// Adds what rows say whoever's they are.
+    #[inline]
+    fn add_brief(&mut self, brief: Brief) {
+        if let Some(count) = self.events.get_mut(brief.kind as usize) {
             *count += 1;
         }
-        if let What::State {
-            old,
-            in_old_ns: Some(ns),
-            ..
-        } = *what
-        {
+        if let Some((old, ns)) = brief.left {
             self.states[old as usize - 1].observe(ns);
         }
     }
@@ -168,8 +164,11 @@ impl Sink for Adder {
         Ok(())
     }
 
-    fn kind(&mut self, _: Protocol, what: &What) {
-        self.0.borrow_mut().add_kind(what);
+    fn briefs(&mut self, briefs: &[Brief]) {
+        let mut tally = self.0.borrow_mut();
+        for brief in briefs {
+            tally.add_brief(*brief);
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -177,12 +176,15 @@ impl Sink for Adder {
     }
 
     fn looks(&self) -> Looks {
-        |_, what| {
-            if has_owner(what) {
-                Look::Full
-            } else {
-                Look::Kind
-            }
+        Looks {
+            changes: Look::Kind,
+            others: |_, what| {
+                if has_owner(what) {
+                    Look::Full
+                } else {
+                    Look::Kind
+                }
+            },
         }
     }
 }

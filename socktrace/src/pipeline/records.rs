@@ -3,10 +3,7 @@
 use std::io;
 
 use super::Pipeline;
-use crate::{
-    decode::subject,
-    source::{Item, chunk::Chunk},
-};
+use crate::{decode::subject, source::chunk::Chunk};
 
 /// So many are looked at together: about as many reads of memory as a CPU waits for at the same time.
 const TOGETHER: usize = 16;
@@ -24,7 +21,7 @@ impl Pipeline {
                 let Some(record) = records.next() else {
                     return Ok(());
                 };
-                self.take(&Item::Record(record))?;
+                self.record_came(record)?;
             }
         }
     }
@@ -39,7 +36,7 @@ mod tests {
     use zerocopy::{FromZeros as _, IntoBytes as _};
 
     use super::*;
-    use crate::{clock::Clock, select::Select, sink::Report};
+    use crate::{clock::Clock, select::Select, sink::Report, source::Item};
 
     fn change(id: u64, old: TcpState, new: TcpState) -> StateEvent {
         let mut event = StateEvent::new_zeroed();

@@ -3,12 +3,12 @@
 use std::io;
 
 use crate::{
-    change::{Change, Protocol, What},
+    change::Change,
     clock::Clock,
     select::Select,
     sink::{Report, Sink, life},
     summary::Summary,
-    table::{Audience, Look, Looks},
+    table::{Audience, Brief, Looks},
 };
 
 /// What becomes of a row.
@@ -47,9 +47,9 @@ impl Rows {
     /// How closely rows are looked at.
     pub(super) fn looks(&self) -> Looks {
         match (&self.sink, self.report) {
-            (_, Report::Life) => life::looks,
+            (_, Report::Life) => life::LOOKS,
             (Some(sink), _) if self.wants_all => sink.looks(),
-            _ => |_, _| Look::Full,
+            _ => Looks::FULL,
         }
     }
 
@@ -76,15 +76,14 @@ impl Rows {
         }
     }
 
-    /// The same of one that is only looked at for its kind, which nothing was asked of.
-    #[inline]
-    fn count(&mut self, protocol: Protocol, what: &What) {
+    /// The same of those that are only looked at for their kind, which nothing was asked of.
+    fn count(&mut self, briefs: &[Brief]) {
         if !self.are_full()
             && let Some(sink) = &mut self.sink
         {
-            self.summary.add(what);
-            self.told += 1;
-            sink.kind(protocol, what);
+            self.summary.count(briefs);
+            self.told += briefs.len() as u64;
+            sink.briefs(briefs);
         }
     }
 
@@ -120,10 +119,9 @@ impl Audience for Telling<'_> {
         }
     }
 
-    #[inline]
-    fn kind(&mut self, _: u64, protocol: Protocol, what: &What) {
+    fn briefs(&mut self, briefs: &[Brief]) {
         if self.wants {
-            self.rows.count(protocol, what);
+            self.rows.count(briefs);
         }
     }
 }

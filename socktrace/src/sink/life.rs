@@ -14,7 +14,7 @@ use crate::{
     change::{Change, Endpoint, Protocol, UnixName, What},
     clock::Clock,
     field::printable,
-    table::Look,
+    table::{Look, Looks},
 };
 
 /// Writes lives.
@@ -127,16 +127,14 @@ fn cell<T>(
 }
 
 /// Rows that become none of a life are not looked at.
-pub fn looks(protocol: Protocol, what: &What) -> Look {
-    match what {
-        What::State {
-            outcome: Some(_), ..
-        }
-        | What::Lost { .. } => Look::Full,
+pub const LOOKS: Looks = Looks {
+    changes: Look::None,
+    others: |protocol, what| match what {
+        What::State { .. } | What::Lost { .. } => Look::Full,
         What::End { .. } if protocol != Protocol::Tcp => Look::Full,
         _ => Look::None,
-    }
-}
+    },
+};
 
 /// Makes of a change that ends a connection the row of a life: `end`, as of the connection. The socket
 /// itself may go on, with a descriptor that nobody closes or with another connection. What is not TCP has no

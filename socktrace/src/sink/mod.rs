@@ -14,10 +14,10 @@ pub mod text;
 use std::io::{self, Write};
 
 use crate::{
-    change::{Change, Protocol, What},
+    change::Change,
     clock::Clock,
     field::Field,
-    table::{Look, Looks},
+    table::{Brief, Looks},
 };
 
 /// Takes rows.
@@ -29,14 +29,14 @@ pub trait Sink {
     /// least every 20 ms, so a reader of a pipe sees rows as they happen.
     fn flush(&mut self) -> io::Result<()>;
 
-    /// Counts a row that it looks at for its kind only, as [`Self::looks`] says.
-    fn kind(&mut self, _protocol: Protocol, what: &What) {
-        debug_assert!(false, "whoever says so counts them: {what:?}");
+    /// Counts rows that it looks at for their kind only, as [`Self::looks`] says.
+    fn briefs(&mut self, briefs: &[Brief]) {
+        debug_assert!(false, "whoever says so counts them: {briefs:?}");
     }
 
     /// How closely it looks at which rows.
     fn looks(&self) -> Looks {
-        |_, _| Look::Full
+        Looks::FULL
     }
 }
 

@@ -5,8 +5,11 @@ use socktrace_common::{
     socket::{Protocol, SocketInfo, TcpState::Established},
 };
 
-use super::{Audience, SocketTable, connect, rules::target, socket::Socket, view::cookie};
-use crate::change::{By, Role, What};
+use super::{
+    Audience, SocketTable, audience::Completed, connect, rules::target, socket::Socket,
+    view::cookie,
+};
+use crate::change::{By, Change, Role, What};
 
 impl SocketTable {
     pub(super) fn socket_created(&mut self, event: &SocketEvent, audience: &mut impl Audience) {
@@ -38,15 +41,22 @@ impl SocketTable {
             error: errno(event.ret),
             asked: event.arg.checked_sub(1).and_then(|it| it.try_into().ok()),
         };
-        let mut row = None;
-        self.tell(&event.header, &event.socket, Some(event.fd), what, &mut row);
-        if let Some(mut change) = row {
-            if let Some(name) = asked {
-                // It did not get it, so the socket is not called so.
-                change.socket.names_mut().local = Some(name);
-            }
-            audience.row(&mut change);
-        }
+        let mut named = Completed {
+            audience,
+            complete: |row: &mut Change| {
+                if let Some(name) = &asked {
+                    // It did not get it, so the socket is not called so.
+                    row.socket.names_mut().local = Some(name.clone());
+                }
+            },
+        };
+        self.tell(
+            &event.header,
+            &event.socket,
+            Some(event.fd),
+            what,
+            &mut named,
+        );
     }
 
     pub(super) fn listening(&mut self, event: &CallEvent, audience: &mut impl Audience) {
@@ -100,15 +110,16 @@ impl SocketTable {
         if let Some(told) = told {
             let target = target(event).filter(|_| info.rport == 0);
             let info = target.as_ref().unwrap_or(info);
-            let mut row = None;
-            self.tell(header, info, Some(event.fd), told.into(), &mut row);
-            if let Some(mut change) = row {
-                if let Some(name) = name {
-                    // Of a failed call, where it wanted to go.
-                    change.socket.names_mut().remote = Some(name);
-                }
-                audience.row(&mut change);
-            }
+            let mut named = Completed {
+                audience,
+                complete: |row: &mut Change| {
+                    if let Some(name) = &name {
+                        // Of a failed call, where it wanted to go.
+                        row.socket.names_mut().remote = Some(name.clone());
+                    }
+                },
+            };
+            self.tell(header, info, Some(event.fd), told.into(), &mut named);
         }
     }
 

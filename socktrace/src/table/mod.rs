@@ -37,7 +37,7 @@ use socktrace_common::{
 };
 
 pub use self::{
-    audience::{Audience, Look, Looks},
+    audience::{Audience, Brief, Look, Looks},
     entry::{Accepts, Entry},
     opened::{Call, Opened, Place},
     past::Past,
@@ -124,7 +124,7 @@ impl SocketTable {
             corrections: Corrections::default(),
             keeps_exited: false,
             keeps_time_waits: true,
-            looks: |_, _| Look::Full,
+            looks: Looks::FULL,
             late: false,
         }
     }
@@ -287,7 +287,9 @@ impl SocketTable {
         audience: &mut impl Audience,
     ) {
         if let Some(socket) = self.sockets.get_mut(info.id) {
-            Teller::new(self.looks, audience).tell(socket, header, fd, what);
+            let mut teller = Teller::new(self.looks, audience);
+            teller.tell(socket, header, fd, what);
+            teller.finish();
         } else if let Some(mut change) = self.unkept(header, info, fd, what) {
             audience.row(&mut change);
         }
@@ -303,7 +305,7 @@ impl SocketTable {
         what: What,
     ) -> Option<Change> {
         let protocol = Protocol::of(info.family, info.proto);
-        if (self.looks)(protocol, &what) == Look::None {
+        if self.looks.at(protocol, &what) == Look::None {
             return None;
         }
         let socket = if what.makes_owner() && header.tgid != 0 {

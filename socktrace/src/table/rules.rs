@@ -66,47 +66,18 @@ impl Socket {
         queued.map(|since| header.mono_ns.saturating_sub(since))
     }
 
-    /// Its state changes; what that is, and the outcome of an open if it tells.
+    /// Its state changes; how long it was in the old one, nanoseconds, where that is known.
+    ///
+    /// What there may be to tell besides is asked for apart: most changes tell nothing else.
+    #[inline]
     pub(super) fn changed(
-        &mut self,
-        header: &Header,
-        connect_fd: i32,
-        announced: &Announced,
-        transition: Transition,
-    ) -> (What, Option<Told>) {
-        let now = header.mono_ns;
-        let told = self.step(now, connect_fd, announced, transition);
-        let since = self.in_state_since();
-        let outcome = transition.ends_connection().then(|| {
-            let since = self.established().or(since);
-            Outcome {
-                duration_ns: since.map(|since| now.saturating_sub(since)),
-                reason: transition.reason(),
-                bytes: self.bytes().unwrap_or_default(),
-            }
-        });
-        let what = What::State {
-            old: transition.old,
-            new: transition.new,
-            in_old_ns: since.map(|since| now.saturating_sub(since)),
-            outcome,
-            role: self.role,
-        };
-        self.enter(transition.new, now);
-        (what, told)
-    }
-
-    /// What a transition does to it, besides its state; the outcome of an open if it tells.
-    fn step(
         &mut self,
         now: u64,
         connect_fd: i32,
         announced: &Announced,
         transition: Transition,
-    ) -> Option<Told> {
-        let Transition {
-            old, new, error, ..
-        } = transition;
+    ) -> Option<u64> {
+        let (old, new) = (transition.old, transition.new);
         let was_established = self.established().is_some();
         match (old, new) {
             (Close, SynSent) => {
@@ -131,9 +102,38 @@ impl Socket {
                 self.set_bytes(Some(bytes));
             }
         }
-        if old != SynSent {
+        let since = self.in_state_since();
+        self.enter(new, now);
+        since.map(|since| now.saturating_sub(since))
+    }
+
+    /// How the connection went that this change ended.
+    pub(super) fn outcome(
+        &self,
+        now: u64,
+        in_old_ns: Option<u64>,
+        transition: Transition,
+    ) -> Outcome {
+        let established = self.established();
+        Outcome {
+            duration_ns: established.map_or(in_old_ns, |since| Some(now.saturating_sub(since))),
+            reason: transition.reason(),
+            bytes: self.bytes().unwrap_or_default(),
+        }
+    }
+
+    /// The outcome of an active open, if this change tells it.
+    #[inline]
+    pub(super) fn outcome_of_open(
+        &mut self,
+        now: u64,
+        announced: &Announced,
+        transition: Transition,
+    ) -> Option<Told> {
+        if transition.old != SynSent {
             return None;
         }
+        let (new, error) = (transition.new, transition.error);
         connect::left_syn_sent(&mut self.attempt, now, new, error, announced.is_bound)
     }
 

@@ -314,25 +314,30 @@ impl Socket {
     }
 
     /// As people see it.
-    #[inline]
     pub(super) fn view(&self) -> View {
-        let (owner, ownership) = self.ownership();
+        View {
+            owner: self.owner.clone(),
+            ownership: self.ownership(),
+            ..self.anonymous()
+        }
+    }
+
+    /// The same, but for whose it is.
+    #[inline]
+    pub(super) fn anonymous(&self) -> View {
         View {
             names: self.names.clone(),
-            owner,
-            ownership,
             ..view(&self.info)
         }
     }
 
-    /// Whose it is, and how that is known.
-    pub(super) fn ownership(&self) -> (Option<Arc<Process>>, Ownership) {
-        let known = match (&self.owner, self.flags.adopted) {
+    /// How it is known whose it is.
+    pub(super) fn ownership(&self) -> Ownership {
+        match (&self.owner, self.flags.adopted) {
             (Some(_), true) => Ownership::Adopted,
             (Some(_), false) => Ownership::Exact,
             (None, _) => Ownership::Unknown,
-        };
-        (self.owner.clone(), known)
+        }
     }
 }
 

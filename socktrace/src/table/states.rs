@@ -36,8 +36,9 @@ impl SocketTable {
             let fd = (event.connect_fd >= 0).then_some(event.connect_fd);
             socket.own(process.as_ref(), fd);
         }
-        let told = socket.changed(header, event.connect_fd, &announced, transition);
-        Teller::new(looks, audience).tell_state(socket, header, transition, told);
+        let mut teller = Teller::new(looks, audience);
+        teller.change(socket, header, event.connect_fd, &announced, transition);
+        teller.finish();
         if transition.new == TcpState::TimeWait && keeps_time_waits {
             let (info, owner) = (*socket.info(), socket.owner.clone());
             self.time_waits.begin(&info, owner, header.mono_ns);
@@ -47,7 +48,9 @@ impl SocketTable {
     pub(super) fn destroyed(&mut self, event: &DestroyEvent, audience: &mut impl Audience) {
         let (info, looks) = (&event.socket, self.looks);
         if let Some(socket) = self.socket(info) {
-            Teller::new(looks, audience).tell_end(socket, &event.header);
+            let mut teller = Teller::new(looks, audience);
+            teller.tell_end(socket, &event.header);
+            teller.finish();
             self.drop_socket(info.id);
         }
     }

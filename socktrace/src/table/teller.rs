@@ -1,17 +1,24 @@
 //! Tells what happened to one socket, row by row.
 
-use socktrace_common::event::Header;
+use smallvec::SmallVec;
+use socktrace_common::event::{Header, STEPS};
 
-use super::{Audience, Look, Looks, connect::Told, lifecycle::Transition, socket::Socket};
-use crate::change::{Change, What};
+use super::{Audience, Brief, Look, Looks, lifecycle::Transition, socket::Socket};
+use crate::{
+    change::{Change, Kind, What},
+    event::Announced,
+};
 
-/// Tells rows of one socket to an audience that looks so closely.
+/// Tells rows of one socket to an audience that looks so closely. The last word is [`Self::finish`].
+#[must_use]
 pub(super) struct Teller<'a, A> {
     looks: Looks,
     audience: &'a mut A,
-    /// The last one. What rows say of the socket is most of them, and hardly changes: where several are
-    /// told, it is made once.
+    /// The last one, but for the owner. What rows say of the socket is most of them, and does not change:
+    /// where several are told, it is made once.
     row: Option<Change>,
+    /// Those that are only looked at for their kind: as many as a life has.
+    briefs: SmallVec<[Brief; STEPS]>,
 }
 
 impl<'a, A: Audience> Teller<'a, A> {
@@ -20,11 +27,19 @@ impl<'a, A: Audience> Teller<'a, A> {
             looks,
             audience,
             row: None,
+            briefs: SmallVec::new(),
         }
     }
 
-    /// Tells a row, done by the running process. In between nothing of the socket may have changed that a
-    /// view shows, but that it got an owner.
+    /// Tells what was only looked at for its kind.
+    pub(super) fn finish(&mut self) {
+        if !self.briefs.is_empty() {
+            self.audience.briefs(&self.briefs);
+        }
+    }
+
+    /// Tells a row, done by the running process. Between one and the next nothing of the socket changes that
+    /// rows show, but that it gets an owner.
     #[inline]
     pub(super) fn tell(
         &mut self,
@@ -35,7 +50,7 @@ impl<'a, A: Audience> Teller<'a, A> {
     ) {
         let takes_part = what.takes_part() && socket.takes_part();
         let protocol = socket.protocol();
-        match (self.looks)(protocol, &what) {
+        match self.looks.at(protocol, &what) {
             Look::Full => {
                 let row = about(&mut self.row, socket, what);
                 row.mono_ns = header.mono_ns;
@@ -43,29 +58,50 @@ impl<'a, A: Audience> Teller<'a, A> {
                 row.actor = (header.tgid != 0).then_some(header.tgid);
                 row.tid = (header.tid != 0).then_some(header.tid);
                 row.fd = fd.filter(|fd| *fd >= 0).or(socket.fd());
+                // Lent: to count who else has it would cost as much as to make the rest of the row.
+                row.socket.ownership = socket.ownership();
+                row.socket.owner = socket.owner.take();
                 self.audience.row(row);
+                socket.owner = row.socket.owner.take();
             }
-            Look::Kind => self.audience.kind(header.mono_ns, protocol, &what),
+            Look::Kind => self.briefs.push(Brief::from(&what)),
             Look::None => {}
         }
     }
 
-    /// Tells the rows of a change of state.
+    /// Has the socket's state change, and tells the rows of that.
     #[inline]
-    pub(super) fn tell_state(
+    pub(super) fn change(
         &mut self,
         socket: &mut Socket,
         header: &Header,
+        connect_fd: i32,
+        announced: &Announced,
         transition: Transition,
-        (what, told): (What, Option<Told>),
     ) {
-        let mut header = *header;
-        if !transition.by_caller() {
-            (header.tgid, header.tid) = (0, 0);
+        let now = header.mono_ns;
+        let in_old_ns = socket.changed(now, connect_fd, announced, transition);
+        let (old, new) = (transition.old, transition.new);
+        match self.looks.changes {
+            Look::Kind if !transition.ends_connection() => self.briefs.push(Brief {
+                kind: Kind::State,
+                left: in_old_ns.map(|ns| (old, ns)),
+            }),
+            Look::None if !transition.ends_connection() => {}
+            _ => {
+                let outcome = transition.ends_connection();
+                let what = What::State {
+                    old,
+                    new,
+                    in_old_ns,
+                    outcome: outcome.then(|| socket.outcome(now, in_old_ns, transition)),
+                    role: socket.role,
+                };
+                self.tell(socket, &of_caller(header, transition), None, what);
+            }
         }
-        self.tell(socket, &header, None, what);
-        if let Some(told) = told {
-            self.tell(socket, &header, None, told.into());
+        if let Some(told) = socket.outcome_of_open(now, announced, transition) {
+            self.tell(socket, &of_caller(header, transition), None, told.into());
         }
     }
 
@@ -81,21 +117,34 @@ impl<'a, A: Audience> Teller<'a, A> {
     }
 }
 
-/// A row of what happened to the socket; the rest of it is the caller's.
+/// Only a call tells who made the change.
+fn of_caller(header: &Header, transition: Transition) -> Header {
+    let (tgid, tid) = if transition.by_caller() {
+        (header.tgid, header.tid)
+    } else {
+        (0, 0)
+    };
+    Header {
+        tgid,
+        tid,
+        ..*header
+    }
+}
+
+/// A row of what happened to the socket, without its owner; the rest of it is the caller's.
 fn about<'r>(row: &'r mut Option<Change>, socket: &Socket, what: What) -> &'r mut Change {
-    let Some(row) = row else {
-        return row.insert(Change {
+    match row {
+        Some(row) => {
+            row.what = what;
+            row
+        }
+        None => row.insert(Change {
             mono_ns: 0,
-            socket: socket.view(),
+            socket: socket.anonymous(),
             actor: None,
             tid: None,
             fd: None,
             what,
-        });
-    };
-    row.what = what;
-    if row.socket.owner.is_none() && socket.owner.is_some() {
-        (row.socket.owner, row.socket.ownership) = socket.ownership();
+        }),
     }
-    row
 }

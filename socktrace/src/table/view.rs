@@ -8,6 +8,7 @@ use crate::{
 };
 
 /// The view of a socket of which only `info` is known.
+#[inline]
 pub(super) fn view(info: &SocketInfo) -> View {
     let known = |number: u32| (number != 0).then_some(number);
     View {

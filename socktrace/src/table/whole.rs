@@ -31,6 +31,7 @@ impl SocketTable {
         for deed in life.deeds() {
             self.happens(&mut socket, &deed, &mut teller);
         }
+        teller.finish();
         self.is_over(id);
         true
     }
@@ -94,11 +95,10 @@ impl SocketTable {
             let fd = (connect_fd >= 0).then_some(connect_fd);
             socket.own(self.running(header), fd);
         }
-        let told = socket.changed(header, connect_fd, announced, transition);
+        teller.change(socket, header, connect_fd, announced, transition);
         if transition.new == TcpState::TimeWait && self.keeps_time_waits {
             let owner = socket.owner.clone();
             self.time_waits.begin(socket.info(), owner, header.mono_ns);
         }
-        teller.tell_state(socket, header, transition, told);
     }
 }

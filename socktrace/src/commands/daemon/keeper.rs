@@ -19,7 +19,7 @@ use tracing::{error, info, warn};
 use super::{hooks, memory::Memory, privileges, published::Published, site::Site};
 use crate::{
     alert::Alerts,
-    change::{Change, Protocol, What},
+    change::Change,
     clock::{Clock, monotonic_ns},
     commands::{
         footprint,
@@ -38,7 +38,7 @@ use crate::{
     sandbox::Files,
     settings::Configuration,
     sink::Sink,
-    table::{Looks, SocketTable},
+    table::{Brief, Looks, SocketTable},
 };
 
 /// Owners of whom nothing was heard for so long make room.
@@ -335,8 +335,8 @@ impl Sink for Both {
     }
 
     /// The other one hears what has an owner, and such rows are looked at in full.
-    fn kind(&mut self, protocol: Protocol, what: &What) {
-        self.1.kind(protocol, what);
+    fn briefs(&mut self, briefs: &[Brief]) {
+        self.1.briefs(briefs);
     }
 
     fn flush(&mut self) -> io::Result<()> {
