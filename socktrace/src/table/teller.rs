@@ -81,20 +81,19 @@ impl<'a, A: Audience> Teller<'a, A> {
     ) {
         let now = header.mono_ns;
         let in_old_ns = socket.changed(now, connect_fd, announced, transition);
-        let (old, new) = (transition.old, transition.new);
+        let (old, new, ends) = (transition.old, transition.new, transition.ends_connection());
         match self.looks.changes {
-            Look::Kind if !transition.ends_connection() => self.briefs.push(Brief {
+            Look::Kind if !ends => self.briefs.push(Brief {
                 kind: Kind::State,
                 left: in_old_ns.map(|ns| (old, ns)),
             }),
-            Look::None if !transition.ends_connection() => {}
+            Look::None if !ends => {}
             _ => {
-                let outcome = transition.ends_connection();
                 let what = What::State {
                     old,
                     new,
                     in_old_ns,
-                    outcome: outcome.then(|| socket.outcome(now, in_old_ns, transition)),
+                    outcome: ends.then(|| socket.outcome(now, in_old_ns, transition)),
                     role: socket.role,
                 };
                 self.tell(socket, &of_caller(header, transition), None, what);
@@ -107,26 +106,25 @@ impl<'a, A: Audience> Teller<'a, A> {
 
     /// Tells the row of its end.
     pub(super) fn tell_end(&mut self, socket: &mut Socket, header: &Header) {
-        let header = Header {
-            tgid: 0,
-            tid: 0,
-            ..*header
-        };
         let what = socket.destroyed(header.mono_ns);
-        self.tell(socket, &header, None, what);
+        self.tell(socket, &of_nobody(header), None, what);
     }
 }
 
 /// Only a call tells who made the change.
 fn of_caller(header: &Header, transition: Transition) -> Header {
-    let (tgid, tid) = if transition.by_caller() {
-        (header.tgid, header.tid)
+    if transition.by_caller() {
+        *header
     } else {
-        (0, 0)
-    };
+        of_nobody(header)
+    }
+}
+
+/// Who runs has nothing to do with it.
+fn of_nobody(header: &Header) -> Header {
     Header {
-        tgid,
-        tid,
+        tgid: 0,
+        tid: 0,
         ..*header
     }
 }

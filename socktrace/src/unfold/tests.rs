@@ -20,9 +20,14 @@ fn step(after_ns: u32, kind: EventKind, value: i16, states: [TcpState; 2]) -> St
     }
 }
 
-/// A client whose connection is refused nothing and closed in order.
-fn client() -> LifeEvent {
-    use TcpState::{Close, Established, FinWait1, FinWait2, SynSent};
+fn close(after_ns: u32) -> Step {
+    Step {
+        states: ClosedBy::Close as u8,
+        ..step(after_ns, EventKind::Close, 0, [TcpState::Close; 2])
+    }
+}
+
+fn life_of(steps: &[Step]) -> LifeEvent {
     let mut life = LifeEvent::new_zeroed();
     life.header.kind = EventKind::Life as u16;
     life.socket = SocketInfo {
@@ -36,22 +41,25 @@ fn client() -> LifeEvent {
     };
     life.began_ns = 1_000;
     (life.bytes_acked, life.bytes_received) = (12, 1);
-    let mut close = step(50, EventKind::Close, 0, [Close, Close]);
-    close.states = ClosedBy::Close as u8;
-    let steps = [
+    life.steps[..steps.len()].copy_from_slice(steps);
+    life.count = steps.len() as u64;
+    life
+}
+
+/// A client whose connection is refused nothing and closed in order.
+fn client() -> LifeEvent {
+    use TcpState::{Close, Established, FinWait1, FinWait2, SynSent};
+    life_of(&[
         step(10, EventKind::Socket, 1, [Close, Close]),
         step(20, EventKind::State, 0, [Close, SynSent]),
         step(30, EventKind::State, 0, [SynSent, Established]),
         step(40, EventKind::Connect, 0, [Close, Close]),
-        close,
+        close(50),
         step(51, EventKind::State, 0, [Established, FinWait1]),
         step(60, EventKind::State, 0, [FinWait1, FinWait2]),
         step(70, EventKind::State, 0, [FinWait2, Close]),
         step(71, EventKind::Destroy, 0, [Close, Close]),
-    ];
-    life.steps[..steps.len()].copy_from_slice(&steps);
-    life.count = steps.len() as u64;
-    life
+    ])
 }
 
 fn kinds(life: &Life<'_>, from: usize) -> Vec<EventKind> {
@@ -92,22 +100,16 @@ fn a_life_is_the_events_that_it_is_made_of() {
 /// Its first steps are made by packets, under whoever was interrupted.
 fn server() -> LifeEvent {
     use TcpState::{Close, CloseWait, Established, LastAck, Listen, SynRecv};
-    let mut life = client();
-    let mut close = step(40, EventKind::Close, 0, [Close, Close]);
-    close.states = ClosedBy::Close as u8;
-    let steps = [
+    life_of(&[
         step(10, EventKind::State, 0, [Listen, SynRecv]),
         step(11, EventKind::State, 0, [SynRecv, Established]),
         step(20, EventKind::Accept, 0, [Close, Close]),
         step(30, EventKind::State, 0, [Established, CloseWait]),
-        close,
+        close(40),
         step(41, EventKind::State, 0, [CloseWait, LastAck]),
         step(50, EventKind::State, 0, [LastAck, Close]),
         step(51, EventKind::Destroy, 0, [Close, Close]),
-    ];
-    life.steps[..steps.len()].copy_from_slice(&steps);
-    life.count = steps.len() as u64;
-    life
+    ])
 }
 
 #[test]
