@@ -23,7 +23,7 @@ use socktrace_common::{
 use crate::{
     atomic::{fetch_add, replace},
     constant::config,
-    emit::{Context, emit_at, run},
+    emit::{Context, emit_at, run, run_alone},
     maps::LIVES,
 };
 
@@ -185,10 +185,9 @@ pub(crate) fn is_begun_by(life: *mut LifeEvent, tgid: u32) -> bool {
     unsafe { (*(&raw const (*life).steps).cast::<Step>()).tgid == tgid }
 }
 
-/// Adds a step, and says what time it is. `None` where the life is over with this: it has been told, and
-/// the step is to be.
+/// Adds a step. False where the life is over with this: it has been told, and the step is to be.
 #[inline(always)]
-pub(crate) fn add(context: &impl EbpfContext, life: *mut LifeEvent, step: Step) -> Option<u64> {
+pub(crate) fn add(context: &impl EbpfContext, life: *mut LifeEvent, step: Step) -> bool {
     // SAFETY: the helper has no conditions.
     add_at(context, life, step, unsafe { bpf_ktime_get_ns() })
 }
@@ -200,7 +199,7 @@ pub(crate) fn add_at(
     life: *mut LifeEvent,
     mut step: Step,
     now: u64,
-) -> Option<u64> {
+) -> bool {
     // SAFETY: the caller's is the map's value, and the index is within it.
     unsafe {
         let steps = (&raw mut (*life).steps).cast::<Step>();
@@ -211,11 +210,11 @@ pub(crate) fn add_at(
             let at = fetch_add(&raw mut (*life).count, 1);
             if at < STEPS as u64 {
                 steps.add(at as usize).write(step);
-                return Some(now);
+                return true;
             }
         }
         tell(context.as_ptr(), life, now);
-        None
+        false
     }
 }
 
@@ -238,16 +237,52 @@ pub(crate) fn over(context: &impl EbpfContext, id: u64) {
     }
 }
 
-/// Tells a life and forgets it, unless another CPU does. A function of its own, as every hook of
-/// sockets has it.
-#[inline(never)]
+/// Tells a life and forgets it, unless another CPU does.
 pub(crate) fn tell(context: *mut c_void, life: *mut LifeEvent, now: u64) {
     // SAFETY: the caller's is the map's value.
     let count = unsafe { fetch_add(&raw mut (*life).count, TOLD) };
-    if count >= TOLD {
-        return;
+    if count < TOLD {
+        hand_over::<SHARED>(context, life, now, count);
     }
-    run(EventKind::Life, || {
+}
+
+/// The socket is gone: its last step is added and its life told. False where the life was over before, and
+/// the step is to be told. Only the program of ends does this, so it counts what it tells by itself.
+#[inline(always)]
+pub(crate) fn end(context: &impl EbpfContext, life: *mut LifeEvent, mut last: Step) -> bool {
+    // SAFETY: the helper has no conditions; the caller's is the map's value, and the index is within it.
+    unsafe {
+        let now = bpf_ktime_get_ns();
+        let age = now.wrapping_sub((*life).began_ns) as i64;
+        if age >= YOUNG_NS {
+            tell(context.as_ptr(), life, now);
+            return false;
+        }
+        last.after_ns = if age < 0 { 0 } else { age as u32 };
+        // Room for the step, and nobody adds another: one instruction for both.
+        let at = fetch_add(&raw mut (*life).count, TOLD + 1);
+        if at >= TOLD {
+            return false;
+        }
+        let has_room = at < STEPS as u64;
+        if has_room {
+            let steps = (&raw mut (*life).steps).cast::<Step>();
+            steps.add(at as usize).write(last);
+        }
+        hand_over::<OWN>(context.as_ptr(), life, now, at + 1);
+        has_room
+    }
+}
+
+/// [`Books`](socktrace_common::counters::Books) of [`hand_over`].
+const SHARED: bool = false;
+const OWN: bool = true;
+
+/// Tells a life of so many steps, to which nobody adds any more, and forgets it. A function of its own, as
+/// every hook of sockets has it.
+#[inline(never)]
+fn hand_over<const BOOKS: bool>(context: *mut c_void, life: *mut LifeEvent, now: u64, count: u64) {
+    let decide = || {
         // SAFETY: all that follows the header is written at once, as it is in the map.
         let outcome = unsafe {
             emit_at(
@@ -273,5 +308,10 @@ pub(crate) fn tell(context: *mut c_void, life: *mut LifeEvent, now: u64) {
         // SAFETY: as above.
         unsafe { whose(life).write_volatile(0) };
         outcome
-    });
+    };
+    if BOOKS == OWN {
+        run_alone(EventKind::Life, decide);
+    } else {
+        run(EventKind::Life, decide);
+    }
 }

@@ -49,7 +49,7 @@ fn try_accept(context: &TracePointContext) -> Outcome {
             unsafe { (&raw mut (*life).listener).write(sock::cookie::<Cast>(listener.sk)) };
         }
         let step = life::step(EventKind::Accept, tgid, fd, 0);
-        if life::add(context, life, step).is_some() {
+        if life::add(context, life, step) {
             return Outcome::Folded;
         }
     }

@@ -63,7 +63,7 @@ fn try_close(context: &TracePointContext, file: SocketFile, fd: i32, by: ClosedB
     if let Some(life) = young(&file) {
         announce(context, tgid);
         let step = life::closed(tgid, fd, by, file.references_left());
-        if life::add(context, life, step).is_some() {
+        if life::add(context, life, step) {
             return Outcome::Folded;
         }
     }

@@ -80,7 +80,7 @@ fn try_connect(context: &TracePointContext) -> Outcome {
         }
         if ret == 0 || ret == -EINPROGRESS {
             let step = life::step(EventKind::Connect, tgid, fd, ret);
-            if life::add(context, life, step).is_some() {
+            if life::add(context, life, step) {
                 return Outcome::Folded;
             }
         }

@@ -55,8 +55,7 @@ unsafe fn try_destroy<M: SockMemory>(context: &impl EbpfContext, sk: Sock) -> Ou
     unsafe {
         if let Some(life) = life::of(sock::cookie::<M>(sk)) {
             let last = life::step(EventKind::Destroy, 0, -1, sock::error::<M>(sk));
-            if let Some(now) = life::add(context, life, last) {
-                life::tell(context.as_ptr(), life, now);
+            if life::end(context, life, last) {
                 return Outcome::Folded;
             }
         }

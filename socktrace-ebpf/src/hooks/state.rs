@@ -200,7 +200,7 @@ unsafe fn kept<M: SockMemory>(context: &impl EbpfContext, sk: Sock, [old, new]: 
             life::count_bytes(life, sock::bytes(sk));
         }
         let step = step::<M>(sk, [old, new], connect_fd);
-        let added = life::add_at(context, life, step, time(sk, [old, new])).is_some();
+        let added = life::add_at(context, life, step, time(sk, [old, new]));
         if added && connect_fd >= 0 {
             connect::states_tell();
         }
