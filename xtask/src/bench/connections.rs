@@ -21,7 +21,7 @@ use super::{
 use crate::util::{is_root, output};
 
 /// Runs in which the kernel counts what programs take: from one to the next that differs by a tenth.
-const COUNTED: usize = 3;
+const COUNTED: usize = 5;
 
 /// How often and how much.
 pub(super) struct Plan<'a> {
@@ -163,7 +163,7 @@ impl Workload {
         Ok(line)
     }
 
-    fn run(mut self) -> Result<Driven> {
+    fn run(&mut self) -> Result<Driven> {
         writeln!(self.input)?;
         let line = self.line()?;
         serde_json::from_str(&line).context("the workload failed")
@@ -183,7 +183,6 @@ struct Beside {
     tool_ns: f64,
     rss_mb: f64,
     lost: Option<u64>,
-    programs: programs::Runs,
 }
 
 fn measure(plan: &Plan<'_>, space: &Space, subject: Subject, empty_ns: f64) -> Result<Row> {
@@ -194,16 +193,16 @@ fn measure(plan: &Plan<'_>, space: &Space, subject: Subject, empty_ns: f64) -> R
     for round in 0..plan.rounds {
         pairs.push(if round % 2 == 0 {
             let alone = alone()?;
-            (alone, run_beside(plan, space, subject, false)?)
+            (alone, run_beside(plan, space, subject)?)
         } else {
-            let beside = run_beside(plan, space, subject, false)?;
+            let beside = run_beside(plan, space, subject)?;
             (alone()?, beside)
         });
     }
     // Apart from the rest, as the kernel's statistics cost time themselves.
     let mut counted = Vec::new();
     for _ in 0..COUNTED {
-        counted.push(run_beside(plan, space, subject, true)?.programs);
+        counted.push(programs_of(plan, space, subject)?);
     }
     let each = plan.connections as f64;
     let of = |figure: fn(&Driven, &Beside) -> f64| -> Vec<f64> {
@@ -230,24 +229,20 @@ fn measure(plan: &Plan<'_>, space: &Space, subject: Subject, empty_ns: f64) -> R
     })
 }
 
-fn run_beside(plan: &Plan<'_>, space: &Space, subject: Subject, counted: bool) -> Result<Beside> {
-    let workload = Workload::start(plan, space)?;
+fn run_beside(plan: &Plan<'_>, space: &Space, subject: Subject) -> Result<Beside> {
+    let mut workload = Workload::start(plan, space)?;
     let Some(command) = subject.command(&space.netns(), &space.folder)? else {
         return Ok(Beside {
             driven: workload.run()?,
             tool_ns: 0.0,
             rss_mb: 0.0,
             lost: None,
-            programs: programs::Runs::default(),
         });
     };
     let mut tool = Tool::start(subject.name(), &command, &space.folder, subject.says())?;
-    let statistics = counted.then(programs::Statistics::on).transpose()?;
-    let (before, runs) = (tool.cpu_ns()?, programs::Runs::now(counted)?);
+    let before = tool.cpu_ns()?;
     let driven = workload.run()?;
     tool.rest()?;
-    let programs = programs::Runs::now(counted)? - runs;
-    drop(statistics);
     let (tool_ns, rss_mb) = (tool.cpu_ns()? - before, tool.rss_mb()?);
     let lost = subject.lost(&space.folder)?;
     tool.stop()?;
@@ -256,8 +251,27 @@ fn run_beside(plan: &Plan<'_>, space: &Space, subject: Subject, counted: bool) -
         tool_ns,
         rss_mb,
         lost: lost.or(subject.lost_at_the_end(&space.folder)?),
-        programs,
     })
+}
+
+/// What the kernel says that BPF programs take. Of a tool that has been there for a while: the first
+/// records are written to memory that nobody has touched yet.
+fn programs_of(plan: &Plan<'_>, space: &Space, subject: Subject) -> Result<programs::Runs> {
+    let mut workload = Workload::start(plan, space)?;
+    let Some(command) = subject.command(&space.netns(), &space.folder)? else {
+        return Ok(programs::Runs::default());
+    };
+    let mut tool = Tool::start(subject.name(), &command, &space.folder, subject.says())?;
+    workload.run()?;
+    tool.rest()?;
+    let statistics = programs::Statistics::on()?;
+    let before = programs::Runs::now()?;
+    workload.run()?;
+    tool.rest()?;
+    let programs = programs::Runs::now()? - before;
+    drop(statistics);
+    tool.stop()?;
+    Ok(programs)
 }
 
 #[allow(clippy::print_stdout, reason = "that is the result")]

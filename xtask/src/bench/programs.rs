@@ -1,21 +1,20 @@
 //! What BPF programs take in the kernel, as the kernel counts it.
 
 use std::{
-    fs,
     hint::black_box,
     ops::Sub,
+    os::fd::OwnedFd,
     process::{Command, Stdio},
     thread::sleep,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
+use aya::sys::{Stats, enable_stats};
 use rustix::process::{Pid, Signal, getppid, kill_process};
 use serde::Deserialize;
 
 use crate::util::output;
-
-const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
 /// What an empty program is said to take, the two readings of the clock around it, where that cannot be
 /// measured: as seen on an AMD EPYC.
@@ -27,22 +26,15 @@ const EMPTY_RUNS: u32 = 300_000;
 /// Longer than bpftrace takes to attach.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The kernel counts while this is held.
+/// The kernel counts while this is held, and no longer, however the program ends (5.8).
 pub(crate) struct Statistics {
-    before: String,
+    _held: OwnedFd,
 }
 
 impl Statistics {
     pub(crate) fn on() -> Result<Self> {
-        let before = fs::read_to_string(SWITCH)?;
-        fs::write(SWITCH, "1").with_context(|| format!("cannot write {SWITCH}"))?;
-        Ok(Self { before })
-    }
-}
-
-impl Drop for Statistics {
-    fn drop(&mut self) {
-        drop(fs::write(SWITCH, &self.before));
+        let held = enable_stats(Stats::RunTime).context("the kernel counts no runs of programs")?;
+        Ok(Self { _held: held })
     }
 }
 
@@ -63,12 +55,9 @@ struct Program {
 }
 
 impl Runs {
-    /// So far. Zeros unless `counted`, as asking costs time.
+    /// So far, while the kernel counts.
     #[allow(clippy::cast_precision_loss, reason = "years of nanoseconds fit")]
-    pub(crate) fn now(counted: bool) -> Result<Self> {
-        if !counted {
-            return Ok(Self::default());
-        }
+    pub(crate) fn now() -> Result<Self> {
         let text = output(Command::new("bpftool").args(["--json", "prog", "show"]))?;
         let programs: Vec<Program> = serde_json::from_str(&text)?;
         Ok(Self {
@@ -103,11 +92,11 @@ pub(crate) fn empty_ns() -> Result<f64> {
     let mut empty = Runs::default();
     while begin.elapsed() < PATIENCE && empty.count < f64::from(EMPTY_RUNS) / 2.0 {
         sleep(Duration::from_millis(500));
-        let before = Runs::now(true)?;
+        let before = Runs::now()?;
         for _ in 0..EMPTY_RUNS {
             black_box(getppid());
         }
-        empty = Runs::now(true)? - before;
+        empty = Runs::now()? - before;
     }
     kill_process(Pid::from_child(&bpftrace), Signal::INT)?;
     bpftrace.wait()?;
