@@ -289,7 +289,6 @@ impl SocketTable {
         if let Some(socket) = self.sockets.get_mut(info.id) {
             let mut teller = Teller::new(self.looks, audience);
             teller.tell(socket, header, fd, what);
-            teller.finish();
         } else if let Some(mut change) = self.unkept(header, info, fd, what) {
             audience.row(&mut change);
         }

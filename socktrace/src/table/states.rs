@@ -38,7 +38,6 @@ impl SocketTable {
         }
         let mut teller = Teller::new(looks, audience);
         teller.change(socket, header, event.connect_fd, &announced, transition);
-        teller.finish();
         if transition.new == TcpState::TimeWait && keeps_time_waits {
             let (info, owner) = (*socket.info(), socket.owner.clone());
             self.time_waits.begin(&info, owner, header.mono_ns);
@@ -50,7 +49,6 @@ impl SocketTable {
         if let Some(socket) = self.socket(info) {
             let mut teller = Teller::new(looks, audience);
             teller.tell_end(socket, &event.header);
-            teller.finish();
             self.drop_socket(info.id);
         }
     }

@@ -9,9 +9,9 @@ use crate::{
     event::Announced,
 };
 
-/// Tells rows of one socket to an audience that looks so closely. The last word is [`Self::finish`].
-#[must_use]
-pub(super) struct Teller<'a, A> {
+/// Tells rows of one socket to an audience that looks so closely. What was only looked at for its kind it tells
+/// at its end.
+pub(super) struct Teller<'a, A: Audience> {
     looks: Looks,
     audience: &'a mut A,
     /// The last one, but for the owner. What rows say of the socket is most of them, and does not change:
@@ -28,13 +28,6 @@ impl<'a, A: Audience> Teller<'a, A> {
             audience,
             row: None,
             briefs: SmallVec::new(),
-        }
-    }
-
-    /// Tells what was only looked at for its kind.
-    pub(super) fn finish(&mut self) {
-        if !self.briefs.is_empty() {
-            self.audience.briefs(&self.briefs);
         }
     }
 
@@ -108,6 +101,14 @@ impl<'a, A: Audience> Teller<'a, A> {
     pub(super) fn tell_end(&mut self, socket: &mut Socket, header: &Header) {
         let what = socket.destroyed(header.mono_ns);
         self.tell(socket, &of_nobody(header), None, what);
+    }
+}
+
+impl<A: Audience> Drop for Teller<'_, A> {
+    fn drop(&mut self) {
+        if !self.briefs.is_empty() {
+            self.audience.briefs(&self.briefs);
+        }
     }
 }
 

@@ -31,7 +31,6 @@ impl SocketTable {
         for deed in life.deeds() {
             self.happens(&mut socket, &deed, &mut teller);
         }
-        teller.finish();
         self.is_over(id);
         true
     }
