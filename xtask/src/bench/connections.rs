@@ -257,10 +257,10 @@ fn run_beside(plan: &Plan<'_>, space: &Space, subject: Subject) -> Result<Beside
 /// What the kernel says that BPF programs take. Of a tool that has been there for a while: the first
 /// records are written to memory that nobody has touched yet.
 fn programs_of(plan: &Plan<'_>, space: &Space, subject: Subject) -> Result<programs::Runs> {
-    let mut workload = Workload::start(plan, space)?;
     let Some(command) = subject.command(&space.netns(), &space.folder)? else {
         return Ok(programs::Runs::default());
     };
+    let mut workload = Workload::start(plan, space)?;
     let mut tool = Tool::start(subject.name(), &command, &space.folder, subject.says())?;
     workload.run()?;
     tool.rest()?;

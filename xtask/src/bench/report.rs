@@ -19,7 +19,8 @@ const PARTS: &[(&str, &str, &str, &str)] = &[
          nothing, so that what a tool adds is the largest share that it can be. `total_cpu` is the CPU time of workload \
          and tool over that of the workload alone, `rate` connections a second over those without the tool, both as \
          median (and quartiles) of pairs that ran one after the other. `kernel_ns` is what the kernel's statistics say \
-         of the BPF programs for a connection, without the readings of the clock: the median of five runs, each after one that is not counted.",
+         of the BPF programs for a connection, without the readings of the clock: the median of five runs, each \
+         after one that is not counted.",
     ),
     (
         "idle",
