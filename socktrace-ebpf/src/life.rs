@@ -16,6 +16,7 @@ use core::ffi::c_void;
 use aya_ebpf::{EbpfContext, helpers::bpf_ktime_get_ns};
 use socktrace_common::{
     config::{FOLD_LIVES, LIVES_FROM_CONNECT},
+    counters::Outcome,
     event::{ClosedBy, EventKind, Header, LifeEvent, STEPS, Step},
     socket::{SYNTHETIC_ID, SocketInfo},
 };
@@ -197,24 +198,37 @@ pub(crate) fn add(context: &impl EbpfContext, life: *mut LifeEvent, step: Step) 
 pub(crate) fn add_at(
     context: &impl EbpfContext,
     life: *mut LifeEvent,
-    mut step: Step,
+    step: Step,
     now: u64,
 ) -> bool {
-    // SAFETY: the caller's is the map's value, and the index is within it.
-    unsafe {
-        let steps = (&raw mut (*life).steps).cast::<Step>();
-        let age = now.wrapping_sub((*life).began_ns) as i64;
-        if age < YOUNG_NS {
-            // Another CPU's clock may be a little behind.
-            step.after_ns = if age < 0 { 0 } else { age as u32 };
-            let at = fetch_add(&raw mut (*life).count, 1);
-            if at < STEPS as u64 {
-                steps.add(at as usize).write(step);
-                return true;
-            }
+    match write(life, step, now, 1) {
+        Some(before) if before < STEPS as u64 => true,
+        _ => {
+            tell(context.as_ptr(), life, now);
+            false
         }
-        tell(context.as_ptr(), life, now);
-        false
+    }
+}
+
+/// Writes a step, if there is room for it, and adds this much to the life's count: one instruction takes the
+/// room and does whatever else the count is to say. What the count was before; nothing is done to a life
+/// that has grown up.
+#[inline(always)]
+fn write(life: *mut LifeEvent, mut step: Step, now: u64, more: u64) -> Option<u64> {
+    // SAFETY: the callers' is the map's value, and the index is within it.
+    unsafe {
+        let age = now.wrapping_sub((*life).began_ns) as i64;
+        if age >= YOUNG_NS {
+            return None;
+        }
+        // Another CPU's clock may be a little behind.
+        step.after_ns = if age < 0 { 0 } else { age as u32 };
+        let before = fetch_add(&raw mut (*life).count, more);
+        if before < STEPS as u64 {
+            let steps = (&raw mut (*life).steps).cast::<Step>();
+            steps.add(before as usize).write(step);
+        }
+        Some(before)
     }
 }
 
@@ -242,76 +256,65 @@ pub(crate) fn tell(context: *mut c_void, life: *mut LifeEvent, now: u64) {
     // SAFETY: the caller's is the map's value.
     let count = unsafe { fetch_add(&raw mut (*life).count, TOLD) };
     if count < TOLD {
-        hand_over::<SHARED>(context, life, now, count);
+        hand_over(context, life, now, count);
     }
 }
 
 /// The socket is gone: its last step is added and its life told. False where the life was over before, and
 /// the step is to be told. Only the program of ends does this, so it counts what it tells by itself.
 #[inline(always)]
-pub(crate) fn end(context: &impl EbpfContext, life: *mut LifeEvent, mut last: Step) -> bool {
-    // SAFETY: the helper has no conditions; the caller's is the map's value, and the index is within it.
-    unsafe {
-        let now = bpf_ktime_get_ns();
-        let age = now.wrapping_sub((*life).began_ns) as i64;
-        if age >= YOUNG_NS {
-            tell(context.as_ptr(), life, now);
-            return false;
-        }
-        last.after_ns = if age < 0 { 0 } else { age as u32 };
-        // Room for the step, and nobody adds another: one instruction for both.
-        let at = fetch_add(&raw mut (*life).count, TOLD + 1);
-        if at >= TOLD {
-            return false;
-        }
-        let has_room = at < STEPS as u64;
-        if has_room {
-            let steps = (&raw mut (*life).steps).cast::<Step>();
-            steps.add(at as usize).write(last);
-        }
-        hand_over::<OWN>(context.as_ptr(), life, now, at + 1);
-        has_room
+pub(crate) fn end(context: &impl EbpfContext, life: *mut LifeEvent, last: Step) -> bool {
+    // SAFETY: the helper has no conditions.
+    let now = unsafe { bpf_ktime_get_ns() };
+    let Some(before) = write(life, last, now, TOLD + 1) else {
+        tell(context.as_ptr(), life, now);
+        return false;
+    };
+    if before >= TOLD {
+        return false;
     }
+    hand_over_alone(context.as_ptr(), life, now, before + 1);
+    before < STEPS as u64
 }
-
-/// [`Books`](socktrace_common::counters::Books) of [`hand_over`].
-const SHARED: bool = false;
-const OWN: bool = true;
 
 /// Tells a life of so many steps, to which nobody adds any more, and forgets it. A function of its own, as
 /// every hook of sockets has it.
 #[inline(never)]
-fn hand_over<const BOOKS: bool>(context: *mut c_void, life: *mut LifeEvent, now: u64, count: u64) {
-    let decide = || {
-        // SAFETY: all that follows the header is written at once, as it is in the map.
-        let outcome = unsafe {
-            emit_at(
-                EventKind::Life,
-                now,
-                &Context(context),
-                move |record: *mut LifeEvent| {
-                    // A word at a time: a helper would do the same, and look after faults.
-                    let (from, to) = (life.cast::<u64>(), record.cast::<u64>());
-                    for word in size_of::<Header>() / 8..size_of::<LifeEvent>() / 8 {
-                        to.add(word).write_volatile(from.add(word).read_volatile());
-                    }
-                    let steps = if count > STEPS as u64 {
-                        STEPS as u64
-                    } else {
-                        count
-                    };
-                    (&raw mut (*record).count).write(steps);
-                },
-            )
-        };
-        // The last that is done to it: from here on the place is another's.
-        // SAFETY: as above.
-        unsafe { whose(life).write_volatile(0) };
-        outcome
+fn hand_over(context: *mut c_void, life: *mut LifeEvent, now: u64, count: u64) {
+    run(EventKind::Life, || submit(context, life, now, count));
+}
+
+/// The same, in the program that alone counts lives in books of its own.
+#[inline(never)]
+fn hand_over_alone(context: *mut c_void, life: *mut LifeEvent, now: u64, count: u64) {
+    run_alone(EventKind::Life, || submit(context, life, now, count));
+}
+
+#[inline(always)]
+fn submit(context: *mut c_void, life: *mut LifeEvent, now: u64, count: u64) -> Outcome {
+    // SAFETY: all that follows the header is written at once, as it is in the map.
+    let outcome = unsafe {
+        emit_at(
+            EventKind::Life,
+            now,
+            &Context(context),
+            move |record: *mut LifeEvent| {
+                // A word at a time: a helper would do the same, and look after faults.
+                let (from, to) = (life.cast::<u64>(), record.cast::<u64>());
+                for word in size_of::<Header>() / 8..size_of::<LifeEvent>() / 8 {
+                    to.add(word).write_volatile(from.add(word).read_volatile());
+                }
+                let steps = if count > STEPS as u64 {
+                    STEPS as u64
+                } else {
+                    count
+                };
+                (&raw mut (*record).count).write(steps);
+            },
+        )
     };
-    if BOOKS == OWN {
-        run_alone(EventKind::Life, decide);
-    } else {
-        run(EventKind::Life, decide);
-    }
+    // The last that is done to it: from here on the place is another's.
+    // SAFETY: the callers' is the map's value.
+    unsafe { whose(life).write_volatile(0) };
+    outcome
 }
