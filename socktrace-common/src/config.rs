@@ -73,6 +73,13 @@ pub const LIVES_FROM_CONNECT: u32 = 65_536;
 /// their descriptors; nothing else does.
 pub const TELL_CREATED: u32 = 131_072;
 
+/// [`Config::flags`]: lives that end are left on shelves ([`Shelf`](crate::shelf::Shelf)), and somebody takes
+/// them there. Only with [`HAVE_CAST`], by what comes with it.
+pub const SHELVE: u32 = 262_144;
+
+/// [`Config::flags`]: CPUs see each other's stores in the order in which they were made, as on x86.
+pub const STORES_IN_ORDER: u32 = 524_288;
+
 /// Number of a helper that no kernel has. Calls of it stand for `bpf_rdonly_cast()`, which has no number:
 /// user space puts its BTF identity there before it loads the object.
 pub const CAST: i32 = 0x736b_6301;
@@ -112,6 +119,8 @@ wire! {
         pub lives_mask: u32,
         /// The first places in `LIVES`, likewise: few, so that they stay in the CPU's caches.
         pub near_mask: u32,
+        /// Places of each CPU in the map `SHELVED`, which are a power of two, less one.
+        pub shelf_mask: u32,
     }
 
     /// Where the running kernel keeps what is read, in bytes from the start of the struct that

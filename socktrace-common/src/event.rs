@@ -95,7 +95,8 @@ wire! {
     pub struct Header {
         /// `CLOCK_MONOTONIC`, nanoseconds.
         pub mono_ns: u64,
-        /// Place in the sequence of this CPU; a record that found no room leaves a gap.
+        /// Place in the sequence of this CPU; a record that found no room leaves a gap. [`UNNUMBERED`] of one
+        /// that needed no room in the ring.
         pub seq: u64,
         /// An [`EventKind`] number.
         pub kind: u16,
@@ -325,6 +326,9 @@ wire! {
         pub states: u8,
     }
 }
+
+/// [`Header::seq`] of a life that was left on a [`Shelf`](crate::shelf::Shelf).
+pub const UNNUMBERED: u64 = u64::MAX;
 
 /// Room for steps in a [`LifeEvent`]: a connection in order has nine on the side that opens it.
 pub const STEPS: usize = 10;

@@ -11,6 +11,7 @@ pub mod config;
 pub mod counters;
 pub mod event;
 pub mod holder;
+pub mod shelf;
 pub mod socket;
 pub mod stack;
 

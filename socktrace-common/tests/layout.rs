@@ -8,8 +8,8 @@ use socktrace_common::{
     config::{
         Config, FILTER_LOCAL_PORTS, FILTER_PIDS, FILTER_REMOTE_PORTS, FOLD_LIVES, HAVE_CAST,
         HAVE_COOKIE, HAVE_FETCH_ADD, HAVE_PT_REGS, HAVE_RELEASE, HAVE_SOCK_FROM_FILE,
-        HAVE_TASK_BTF, KEEP_STACKS, LIVES_FROM_CONNECT, ONLY_IPV4, ONLY_IPV6, Offsets,
-        STACKS_OF_PIDS, URING_CQE,
+        HAVE_TASK_BTF, KEEP_STACKS, LIVES_FROM_CONNECT, ONLY_IPV4, ONLY_IPV6, Offsets, SHELVE,
+        STACKS_OF_PIDS, STORES_IN_ORDER, TELL_CREATED, URING_CQE,
     },
     counters::{Books, Outcome, SLOTS, outcome_slot, seen_slot},
     event::{
@@ -18,6 +18,7 @@ use socktrace_common::{
         NameEvent, NameOf, ProcessEvent, STEPS, SocketEvent, StateEvent, Step,
     },
     holder::HolderRecord,
+    shelf::Shelf,
     socket::{INODE_ID, Protocol, SYNTHETIC_ID, SocketInfo, TcpState},
     stack::{FIRST_KEY, NoStack, Stack},
 };
@@ -217,8 +218,18 @@ fn what_iterators_write_stays_as_it_is() {
 }
 
 #[test]
+fn a_shelf_stays_as_it_is() {
+    layout!(Shelf, size 128, align 8, {
+        put 0 8,
+        pad 8 56,
+        taken 64 8,
+        pad_too 72 56,
+    });
+}
+
+#[test]
 fn what_the_hooks_are_told_stays_as_it_is() {
-    layout!(Config, size 36, align 4, {
+    layout!(Config, size 40, align 4, {
         own_tgid 0 4,
         kinds 4 4,
         flags 8 4,
@@ -228,6 +239,7 @@ fn what_the_hooks_are_told_stays_as_it_is() {
         pid_namespace 24 4,
         lives_mask 28 4,
         near_mask 32 4,
+        shelf_mask 36 4,
     });
     layout!(Offsets, size 380, align 4, {
         sock_family 0 4,
@@ -458,6 +470,9 @@ fn every_flag_has_a_bit_of_its_own() {
         HAVE_FETCH_ADD,
         HAVE_TASK_BTF,
         HAVE_SOCK_FROM_FILE,
+        TELL_CREATED,
+        SHELVE,
+        STORES_IN_ORDER,
     ];
     assert!(flags.iter().all(|flag| flag.is_power_of_two()));
     let all = flags.iter().fold(0, |all, flag| all | flag);

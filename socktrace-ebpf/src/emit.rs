@@ -105,23 +105,36 @@ pub(crate) unsafe fn emit_at<T: 'static>(
         return Outcome::LostRing;
     };
     let record = entry.as_mut_ptr();
-    let (tgid, tid) = pid::running();
     // SAFETY: the record is ours until it is submitted; the caller vouches for the header.
-    unsafe {
-        record.cast::<Header>().write(Header {
-            mono_ns,
-            seq,
-            kind: kind as u16,
-            cpu: bpf_get_smp_processor_id() as u16,
-            tgid,
-            tid,
-            // Whoever knows the caller's writes it.
-            stack: 0,
-        });
-    }
+    unsafe { record.cast::<Header>().write(header(kind, mono_ns, seq)) };
     fill(record);
     entry.submit(wakeup::<T>());
     Outcome::Emitted
+}
+
+/// What a record begins with.
+#[inline(always)]
+pub(crate) fn header(kind: EventKind, mono_ns: u64, seq: u64) -> Header {
+    let (tgid, tid) = pid::running();
+    Header {
+        mono_ns,
+        seq,
+        kind: kind as u16,
+        // SAFETY: the helper has no conditions.
+        cpu: unsafe { bpf_get_smp_processor_id() } as u16,
+        tgid,
+        tid,
+        // Whoever knows the caller's writes it.
+        stack: 0,
+    }
+}
+
+/// Wakes the reader without a record: with one that is taken back. A ring that is full has done so.
+#[inline(always)]
+pub(crate) fn wake_reader() {
+    if let Some(entry) = EVENTS.reserve::<u64>(0) {
+        entry.discard(u64::from(BPF_RB_FORCE_WAKEUP));
+    }
 }
 
 /// A hook's context, for what is a function of its own.

@@ -26,6 +26,7 @@ use crate::{
     constant::config,
     emit::{Context, emit_at, run, run_alone},
     maps::LIVES,
+    shelf,
 };
 
 /// A socket is young for so long: afterwards somebody may be waiting to hear of it.
@@ -284,37 +285,50 @@ fn hand_over(context: *mut c_void, life: *mut LifeEvent, now: u64, count: u64) {
     run(EventKind::Life, || submit(context, life, now, count));
 }
 
-/// The same, in the program that alone counts lives in books of its own.
+/// The same, in the program that alone counts lives in books of its own, and puts them on shelves.
 #[inline(never)]
 fn hand_over_alone(context: *mut c_void, life: *mut LifeEvent, now: u64, count: u64) {
-    run_alone(EventKind::Life, || submit(context, life, now, count));
+    run_alone(EventKind::Life, || {
+        if shelf::put(now, |place| copy(life, count, place)) {
+            forget(life);
+            return Outcome::Emitted;
+        }
+        submit(context, life, now, count)
+    });
 }
 
 #[inline(always)]
 fn submit(context: *mut c_void, life: *mut LifeEvent, now: u64, count: u64) -> Outcome {
+    let context = &Context(context);
+    let fill = move |record| copy(life, count, record);
     // SAFETY: all that follows the header is written at once, as it is in the map.
-    let outcome = unsafe {
-        emit_at(
-            EventKind::Life,
-            now,
-            &Context(context),
-            move |record: *mut LifeEvent| {
-                // A word at a time: a helper would do the same, and look after faults.
-                let (from, to) = (life.cast::<u64>(), record.cast::<u64>());
-                for word in size_of::<Header>() / 8..size_of::<LifeEvent>() / 8 {
-                    to.add(word).write_volatile(from.add(word).read_volatile());
-                }
-                let steps = if count > STEPS as u64 {
-                    STEPS as u64
-                } else {
-                    count
-                };
-                (&raw mut (*record).count).write(steps);
-            },
-        )
+    let outcome = unsafe { emit_at(EventKind::Life, now, context, fill) };
+    forget(life);
+    outcome
+}
+
+/// Writes all of the record but its header.
+#[inline(always)]
+fn copy(life: *mut LifeEvent, count: u64, record: *mut LifeEvent) {
+    let steps = if count > STEPS as u64 {
+        STEPS as u64
+    } else {
+        count
     };
-    // The last that is done to it: from here on the place is another's.
+    // SAFETY: both callers' are as large as a life, and no other has the record.
+    unsafe {
+        // A word at a time: a helper would do the same, and look after faults.
+        let (from, to) = (life.cast::<u64>(), record.cast::<u64>());
+        for word in size_of::<Header>() / 8..size_of::<LifeEvent>() / 8 {
+            to.add(word).write_volatile(from.add(word).read_volatile());
+        }
+        (&raw mut (*record).count).write(steps);
+    }
+}
+
+/// The last that is done to it: from here on the place is another's.
+#[inline(always)]
+fn forget(life: *mut LifeEvent) {
     // SAFETY: the callers' is the map's value.
     unsafe { whose(life).write_volatile(0) };
-    outcome
 }

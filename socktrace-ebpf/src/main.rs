@@ -36,6 +36,7 @@ mod kernel;
 mod life;
 mod maps;
 mod process;
+mod shelf;
 mod stack;
 
 #[cfg(not(test))]

@@ -3,11 +3,13 @@
 //! No map here is an LRU: it would forget the oldest entries first, and those are the leaks.
 
 use aya_ebpf::{
+    bindings::BPF_F_MMAPABLE,
     macros::map,
     maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
 use socktrace_common::{
-    config::PORT_WORDS, counters::SLOTS, event::LifeEvent, socket::SocketInfo, stack::Stack,
+    config::PORT_WORDS, counters::SLOTS, event::LifeEvent, shelf::Shelf, socket::SocketInfo,
+    stack::Stack,
 };
 
 use crate::atomic::fetch_add;
@@ -116,6 +118,12 @@ pub(crate) struct Closing {
 /// row, so those of young sockets seldom share one. There are more places when lives are folded.
 #[map]
 pub(crate) static LIVES: Array<LifeEvent> = Array::with_max_entries(1, 0);
+
+/// Lives that are over, see [`crate::shelf`]: how far each CPU's shelf is filled, and the places of all.
+#[map]
+pub(crate) static SHELVES: Array<Shelf> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+#[map]
+pub(crate) static SHELVED: Array<LifeEvent> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// Stacks of the calls that make sockets, by the numbers that records have for them. There is room for
 /// more when user space asks for stacks.

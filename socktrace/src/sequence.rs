@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use socktrace_common::event::UNNUMBERED;
+
 /// What each CPU's numbers tell.
 #[derive(Debug, Default)]
 pub struct Sequence {
@@ -44,6 +46,9 @@ pub struct Missing {
 impl Sequence {
     /// A record came.
     pub fn see(&mut self, cpu: u16, seq: u64, mono_ns: u64) {
+        if seq == UNNUMBERED {
+            return;
+        }
         let (number, index) = (cpu, usize::from(cpu));
         if self.cpus.len() <= index {
             self.cpus.resize_with(index + 1, Cpu::default);

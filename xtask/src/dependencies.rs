@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Why we have what we name ourselves. Whoever adds a crate adds a line.
-const WHY: [(&str, &str); 54] = [
+const WHY: [(&str, &str); 55] = [
     ("anstyle", "colours of tables"),
     (
         "aws-lc-rs",
@@ -48,6 +48,7 @@ const WHY: [(&str, &str); 54] = [
     ("landlock", "bounds which files a thread can open"),
     ("libc", "constants and structs that rustix does not have"),
     ("log", "what other crates log"),
+    ("memmap2", "maps that the kernel side shares with us"),
     ("netlink-packet-core", "frames of netlink"),
     ("netlink-packet-sock-diag", "requests to sock_diag"),
     ("netlink-sys", "netlink sockets"),

@@ -2,9 +2,6 @@
 
 use std::io;
 
-use socktrace_common::event::Header;
-use zerocopy::FromBytes as _;
-
 use crate::{
     clock::monotonic_ns,
     pipeline::Pipeline,
@@ -18,7 +15,7 @@ pub(super) fn drain(ring: &mut Ring, pipeline: &mut Pipeline, all: bool) -> io::
     loop {
         let mut newest = 0;
         let more = ring.drain(|records| {
-            newest = records.last().map_or(0, told_at);
+            newest = records.newest_ns();
             pipeline.take_records(records)
         })?;
         pipeline.take(&Item::Settle)?;
@@ -30,8 +27,3 @@ pub(super) fn drain(ring: &mut Ring, pipeline: &mut Pipeline, all: bool) -> io::
 
 /// Records of different CPUs are in order but for less than this.
 const DISORDER_NS: u64 = 10_000_000;
-
-/// When a record was written; 0 for what is none.
-fn told_at(record: &[u8]) -> u64 {
-    Header::read_from_prefix(record).map_or(0, |(header, _)| header.mono_ns)
-}

@@ -38,6 +38,7 @@ use crate::{
     sink::{Report, Sink},
     source::{
         Item,
+        feed::Feed,
         ringbuf::{Ring, SELDOM, SOON},
     },
 };
@@ -94,12 +95,12 @@ pub(super) fn run(
             look.attached(&mut probes)?;
         }
         let every = if plan.lives > 0 { SELDOM } else { SOON };
-        let ring = probes.take_ring()?;
+        let feed = Feed::new(probes.take_ring()?, probes.take_shelves()?);
         let backlog = live.backlog();
         let mut ring = if backlog > 0 {
-            Ring::with_backlog(ring, every, backlog)?
+            Ring::with_backlog(feed, every, backlog)?
         } else {
-            Ring::new(ring, every)?
+            Ring::new(feed, every)?
         };
         let mut pipeline = pipeline(Clock::now())?;
         pipeline.tell_at_most(count.unwrap_or(u64::MAX));
@@ -109,6 +110,9 @@ pub(super) fn run(
             .then(|| kernel_log(&mut probes))
             .transpose()?;
         pipeline.limit(live.max_sockets);
+        if plan.lives > 0 {
+            pipeline.expect_lives();
+        }
         let every = Some(live.reconcile).filter(|every| !every.is_zero());
         let mut snapshots = Snapshots::new(&probes, &plan, every, look.as_deref());
         pipeline.tells_open = plan.pids.is_some();

@@ -11,7 +11,7 @@ use crate::{
     endpoint::Protocol,
     failure::Failure,
     pipeline::Pipeline,
-    probe::{Plan, plan::LIVES},
+    probe::Plan,
     process::Ask,
     select::Select,
     sink::Report,
@@ -53,7 +53,7 @@ pub(super) fn life(args: &Life, color: Color) -> Result<u8, Failure> {
     }
     // A command's last sockets are waited for, so they must be known.
     if args.run.command.is_empty() {
-        plan.lives = LIVES;
+        plan = plan.folded();
     }
     Rows {
         report: Report::Life,

@@ -11,6 +11,11 @@ use crate::{
 };
 
 impl Pipeline {
+    /// Lives are told when they are over, and that may be after the exit of whoever had them.
+    pub fn expect_lives(&mut self) {
+        self.table.keeps_exited = true;
+    }
+
     /// Takes in what the kernel side has kept so far of a socket that the table does not know. The rest
     /// of its life is told when that is over. `place`: where somebody has found it.
     pub fn preview(&mut self, mut life: LifeEvent, place: Option<&SocketInfo>) -> io::Result<()> {
@@ -39,7 +44,7 @@ impl Pipeline {
 
     /// Takes in all steps of a life but the first so many.
     fn lived(&mut self, life: Life<'_>, known: usize) -> io::Result<()> {
-        self.table.keeps_exited = true;
+        self.expect_lives();
         if known == 0 && life.is_whole() {
             for pid in life.actors() {
                 self.meet(pid)?;

@@ -11,8 +11,10 @@ use aya::{
     },
 };
 use socktrace_common::config::{
-    Config, FOLD_LIVES, HAVE_COOKIE, HAVE_FETCH_ADD, HAVE_RELEASE, LIVES_FROM_CONNECT, TELL_CREATED,
+    Config, FOLD_LIVES, HAVE_CAST, HAVE_COOKIE, HAVE_FETCH_ADD, HAVE_RELEASE, LIVES_FROM_CONNECT,
+    SHELVE, STORES_IN_ORDER, TELL_CREATED,
 };
+use socktrace_common::shelf::places;
 
 use super::{
     catalog::{Attach, CATALOG, Hook, Need},
@@ -23,6 +25,7 @@ use super::{
     object::{Fit, Part, object},
     offsets::{self, KernelTypes, OffsetsError},
     plan::{AttachMode, Hooks, Plan},
+    shelves::cpus,
 };
 
 /// Why nothing can be traced.
@@ -79,6 +82,7 @@ pub struct Probes {
     /// See [`Config`].
     pub(super) near_mask: u64,
     pub(super) lives_mask: u64,
+    pub(super) flags: u32,
 }
 
 impl Probes {
@@ -115,6 +119,16 @@ impl Probes {
             flags = flags & !LIVES_FROM_CONNECT | TELL_CREATED;
         }
         let kinds = plan.kinds(cgroup.release);
+        if helpers & HAVE_CAST == 0 || flags & FOLD_LIVES == 0 {
+            flags &= !SHELVE;
+        }
+        if cfg!(target_arch = "x86_64") {
+            flags |= STORES_IN_ORDER;
+        }
+        let (shelves, each) = match cpus() {
+            cpus if flags & SHELVE != 0 => (cpus, places(cpus)),
+            _ => (1, 1),
+        };
         let config = Config {
             own_tgid: std::process::id(),
             kinds,
@@ -125,6 +139,7 @@ impl Probes {
             pid_namespace: pid_namespace(),
             lives_mask: plan.lives.max(1) - 1,
             near_mask: plan.near_lives() - 1,
+            shelf_mask: each - 1,
         };
         let fit = Fit {
             helpers,
@@ -144,6 +159,8 @@ impl Probes {
             .map_max_entries("EVENTS", plan.ring_bytes)
             .map_max_entries("STACKS", plan.stacks.max(1))
             .map_max_entries("LIVES", plan.near_lives() + plan.lives.max(1))
+            .map_max_entries("SHELVES", shelves)
+            .map_max_entries("SHELVED", shelves * each)
             .load(&object(Part::Hooks, &fit))?;
         plan.fill_maps(&mut ebpf)?;
         let mut probes = Self {
@@ -155,6 +172,7 @@ impl Probes {
             recursion: 0,
             near_mask: config.near_mask.into(),
             lives_mask: config.lives_mask.into(),
+            flags,
         };
         let wanted = |hook: &&Hook| {
             let spared = plan.hooks == Hooks::Lean && hook.is_of_calls()

@@ -17,8 +17,10 @@ mod object;
 pub mod offsets;
 pub mod plan;
 pub mod preflight;
+pub(crate) mod shelves;
 mod stacks;
 
 pub use attach::{AttachError, Probes};
 pub use plan::{AttachMode, Plan};
+pub use shelves::Shelves;
 pub use stacks::Stacks;

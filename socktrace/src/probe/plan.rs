@@ -7,7 +7,7 @@ use aya::{
 use socktrace_common::{
     config::{
         FILTER_LOCAL_PORTS, FILTER_PIDS, FILTER_REMOTE_PORTS, FOLD_LIVES, KEEP_STACKS,
-        LIVES_FROM_CONNECT, PORT_WORDS, STACKS_OF_PIDS,
+        LIVES_FROM_CONNECT, PORT_WORDS, SHELVE, STACKS_OF_PIDS,
     },
     event::EventKind,
     socket::Protocol,
@@ -16,7 +16,7 @@ use socktrace_common::{
 use super::catalog::{OVER_IP, needed};
 
 /// How many lives are kept in the kernel: 9 MB. Where more are wanted, their steps are told.
-pub const LIVES: u32 = 32_768;
+const LIVES: u32 = 32_768;
 
 /// What to look at: set before anything is attached.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +45,9 @@ pub struct Plan {
     /// Keep the lives of so many young TCP sockets in the kernel, a power of two, and tell each at once;
     /// 0 to tell every step as it happens. For who follows everything and waits for no single event.
     pub lives: u32,
+    /// Those that end are left where [`Probes::take_shelves`](super::Probes::take_shelves) finds them, and not in
+    /// the ring, where this kernel can do so.
+    pub shelves: bool,
     /// How much of the kernel is hooked.
     pub hooks: Hooks,
     /// Which attach points may be used.
@@ -94,6 +97,16 @@ impl Plan {
         Self {
             stand_ins: EventKind::Close.bit() | EventKind::Descriptors.bit(),
             ..Self::everything(protocols, ring_bytes)
+        }
+    }
+
+    /// The same, for who waits for no single event of TCP sockets: see [`Plan::lives`].
+    #[must_use]
+    pub fn folded(self) -> Self {
+        Self {
+            lives: LIVES,
+            shelves: true,
+            ..self
         }
     }
 
@@ -151,6 +164,9 @@ impl Plan {
         }
         if self.lives > 0 && flags == 0 {
             flags |= FOLD_LIVES;
+            if self.shelves {
+                flags |= SHELVE;
+            }
             if self.hooks == Hooks::Lean || self.kinds & EventKind::Socket.bit() == 0 {
                 flags |= LIVES_FROM_CONNECT;
             }

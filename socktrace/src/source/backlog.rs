@@ -12,19 +12,18 @@ use std::{
     thread,
 };
 
-use aya::maps::{MapData, RingBuf};
 use rustix::event::{EventfdFlags, epoll, eventfd};
 
-use super::chunk::Chunk;
+use super::{chunk::Chunk, feed::Feed};
 
 /// Records are copied by about so many bytes.
 const CHUNK: usize = 1 << 18;
 /// The last of them may go beyond that by so much.
 const LAST: usize = 1 << 12;
 
-/// The ring, and what was taken out of it and not yet handed over.
+/// What the kernel side tells, and what was taken of that and not yet handed over.
 struct Records {
-    ring: RingBuf<MapData>,
+    feed: Feed,
     waiting: VecDeque<Chunk>,
     /// Of those that wait.
     bytes: usize,
@@ -36,7 +35,7 @@ impl Records {
     fn relieve(&mut self) {
         while self.bytes < self.most {
             let mut chunk = Chunk::with_capacity(CHUNK + LAST);
-            chunk.copy(&mut self.ring, CHUNK);
+            self.feed.copy(&mut chunk, CHUNK);
             if chunk.bytes() == 0 {
                 return;
             }
@@ -56,8 +55,8 @@ pub(super) struct Relieved {
 
 impl Relieved {
     /// At most so many bytes wait, and what one look at the ring brings.
-    pub(super) fn new(ring: RingBuf<MapData>, most: usize) -> io::Result<Self> {
-        let fd = ring.as_raw_fd();
+    pub(super) fn new(feed: Feed, most: usize) -> io::Result<Self> {
+        let fd = feed.as_raw_fd();
         let over = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
         let wakes = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let told = epoll::EventFlags::IN | epoll::EventFlags::ET;
@@ -66,7 +65,7 @@ impl Relieved {
         epoll::add(&wakes, of_ring, epoll::EventData::new_u64(0), told)?;
         epoll::add(&wakes, &*over, epoll::EventData::new_u64(OVER), told)?;
         let records = Arc::new(Mutex::new(Records {
-            ring,
+            feed,
             waiting: VecDeque::new(),
             bytes: 0,
             most,
@@ -102,7 +101,7 @@ impl Relieved {
                 records.relieve();
             }
         } else {
-            self.own.copy(&mut records.ring, CHUNK);
+            records.feed.copy(&mut self.own, CHUNK);
         }
         &self.own
     }

@@ -1,7 +1,8 @@
 //! Records, one after another in memory of our own.
 
 use aya::maps::{MapData, RingBuf};
-use zerocopy::IntoBytes as _;
+use socktrace_common::event::Header;
+use zerocopy::{FromBytes as _, IntoBytes as _};
 
 /// Records one after another, each behind its length in bytes, all at multiples of 8 bytes.
 #[derive(Debug, Default)]
@@ -58,10 +59,20 @@ impl Chunk {
         Records(&self.words)
     }
 
-    /// The last of them.
-    pub(crate) fn last(&self) -> Option<&[u8]> {
+    /// When the last of them was written: `CLOCK_MONOTONIC`, nanoseconds; 0 if there is none, or none that is
+    /// a record.
+    pub(crate) fn newest_ns(&self) -> u64 {
+        self.last().map_or(0, told_at)
+    }
+
+    fn last(&self) -> Option<&[u8]> {
         Records(self.words.get(self.last..)?).next()
     }
+}
+
+/// When a record was written, as it says; 0 for what is none.
+pub(super) fn told_at(record: &[u8]) -> u64 {
+    Header::read_from_prefix(record).map_or(0, |(header, _)| header.mono_ns)
 }
 
 /// What is left of the records in a [`Chunk`].

@@ -3,9 +3,11 @@
 
 mod backlog;
 pub mod chunk;
+pub mod feed;
 pub mod machine;
 pub mod recording;
 pub mod ringbuf;
+mod shelves;
 pub mod snapshot;
 
 use smallvec::SmallVec;

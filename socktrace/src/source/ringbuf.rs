@@ -6,13 +6,12 @@ use std::{
     time::Duration,
 };
 
-use aya::maps::{MapData, RingBuf};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     time::{Interval, MissedTickBehavior, interval},
 };
 
-use super::{backlog::Relieved, chunk::Chunk};
+use super::{backlog::Relieved, chunk::Chunk, feed::Feed};
 
 /// The kernel wakes nobody for a single record, so somebody has to look: what happens is shown
 /// within this time.
@@ -34,7 +33,7 @@ pub struct Ring {
 
 enum Readable {
     /// Records go from the ring to where they are looked at.
-    Direct(RingBuf<MapData>, Chunk),
+    Direct(Box<Feed>, Chunk),
     /// They may have to wait in memory.
     Relieved(Relieved),
 }
@@ -42,7 +41,7 @@ enum Readable {
 impl AsRawFd for Readable {
     fn as_raw_fd(&self) -> RawFd {
         match self {
-            Self::Direct(ring, _) => ring.as_raw_fd(),
+            Self::Direct(feed, _) => feed.as_raw_fd(),
             Self::Relieved(relieved) => relieved.as_raw_fd(),
         }
     }
@@ -57,13 +56,16 @@ impl AsFd for Readable {
 
 impl Ring {
     /// Looked at so often. Needs a tokio runtime around it.
-    pub fn new(ring: RingBuf<MapData>, every: Duration) -> io::Result<Self> {
-        Self::of(Readable::Direct(ring, Chunk::default()), every)
+    pub fn new(feed: impl Into<Feed>, every: Duration) -> io::Result<Self> {
+        Self::of(
+            Readable::Direct(Box::new(feed.into()), Chunk::default()),
+            every,
+        )
     }
 
     /// The same; what finds no taker waits in memory, up to so many bytes.
-    pub fn with_backlog(ring: RingBuf<MapData>, every: Duration, most: usize) -> io::Result<Self> {
-        Self::of(Readable::Relieved(Relieved::new(ring, most)?), every)
+    pub fn with_backlog(feed: impl Into<Feed>, every: Duration, most: usize) -> io::Result<Self> {
+        Self::of(Readable::Relieved(Relieved::new(feed.into(), most)?), every)
     }
 
     fn of(ring: Readable, every: Duration) -> io::Result<Self> {
@@ -106,9 +108,9 @@ impl Readable {
     /// The oldest records that are there; none if there are none.
     fn next(&mut self) -> &Chunk {
         match self {
-            Self::Direct(ring, own) => {
+            Self::Direct(feed, own) => {
                 own.clear();
-                own.copy(ring, COPIED);
+                feed.copy(own, COPIED);
                 own
             }
             Self::Relieved(relieved) => relieved.next(),

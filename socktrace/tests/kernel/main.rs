@@ -34,6 +34,7 @@ mod refusals;
 mod ring;
 mod sandbox;
 mod scene;
+mod shelves;
 mod snapshot;
 mod sockets;
 mod ss;

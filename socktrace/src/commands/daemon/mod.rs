@@ -40,7 +40,7 @@ use crate::{
     failure::{FAILURE, Failure},
     http::{Server, UnixPlace},
     logging,
-    probe::{AttachMode, Plan, plan::LIVES},
+    probe::{AttachMode, Plan},
     process::Ask,
     sandbox::{Files, folders},
     settings::Configuration,
@@ -86,8 +86,7 @@ pub(super) fn daemon(args: &Daemon) -> Result<u8, Failure> {
         .map_err(|error| Failure::new(FAILURE, format!("metrics cannot be made: {error}")))?;
     let site = Arc::new(Site::new(ask, exporter, Arc::clone(&published)));
     let memory = Memory::open(args.state_directory.as_deref());
-    let mut plan = Plan::watching(&FOLLOWED, configuration.daemon.ring_size * 1024);
-    plan.lives = LIVES;
+    let mut plan = Plan::watching(&FOLLOWED, configuration.daemon.ring_size * 1024).folded();
     plan.hooks = args.hooks;
     let live = Live {
         duration: None,

@@ -1,0 +1,70 @@
+//! All that the kernel side tells, as one stream: its ring, and the shelves beside it.
+
+use std::os::fd::{AsRawFd, RawFd};
+
+use aya::maps::{MapData, RingBuf};
+
+use super::{
+    chunk::{Chunk, told_at},
+    shelves::InOrder,
+};
+use crate::probe::Shelves;
+
+/// The kernel side's ring, and its shelves if it leaves lives there.
+pub struct Feed {
+    ring: RingBuf<MapData>,
+    shelves: Option<InOrder>,
+    /// A record of the ring that waits for older lives; empty if there is none.
+    held: Vec<u8>,
+}
+
+impl From<RingBuf<MapData>> for Feed {
+    fn from(ring: RingBuf<MapData>) -> Self {
+        Self::new(ring, None)
+    }
+}
+
+impl Feed {
+    /// With what [`Probes`](crate::probe::Probes) hand out.
+    pub fn new(ring: RingBuf<MapData>, shelves: Option<Shelves>) -> Self {
+        Self {
+            ring,
+            shelves: shelves.map(InOrder::new),
+            held: Vec::new(),
+        }
+    }
+
+    /// Copies what is there, until there are about so many bytes, in the order in which it was told: who did
+    /// something is told in the ring before the life in which it was done, and that they are gone afterwards.
+    pub(super) fn copy(&mut self, chunk: &mut Chunk, most: usize) {
+        let Some(shelves) = &mut self.shelves else {
+            return chunk.copy(&mut self.ring, most);
+        };
+        // Before the ring, so that what a life needs is there when it is.
+        shelves.look();
+        loop {
+            if self.held.is_empty()
+                && let Some(record) = self.ring.next()
+            {
+                self.held.extend_from_slice(&record);
+            }
+            let until_ns = if self.held.is_empty() {
+                u64::MAX
+            } else {
+                told_at(&self.held)
+            };
+            shelves.take(chunk, most, until_ns);
+            if self.held.is_empty() || chunk.bytes() >= most {
+                return;
+            }
+            chunk.push(&self.held);
+            self.held.clear();
+        }
+    }
+}
+
+impl AsRawFd for Feed {
+    fn as_raw_fd(&self) -> RawFd {
+        self.ring.as_raw_fd()
+    }
+}
