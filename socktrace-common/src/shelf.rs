@@ -5,15 +5,16 @@
 
 use crate::wire;
 
-/// How many lives share the places of all CPUs, about: 1.4 MB.
-pub const PLACES: u32 = 4096;
+/// How many places all CPUs have together: 1.4 MB. Where there are many CPUs it is more.
+const PLACES: u32 = 4096;
+/// How many each has at least: its reader is woken for half of them, which costs as much as a hundred lives.
+const LEAST: u32 = 256;
 
 /// How many places each of so many CPUs has: a power of two.
 #[must_use]
 pub const fn places(cpus: u32) -> u32 {
     let each = PLACES / if cpus == 0 { 1 } else { cpus };
-    let most = if each < 16 { 16 } else { each };
-    1 << most.ilog2()
+    1 << if each < LEAST { LEAST } else { each }.ilog2()
 }
 
 wire! {
@@ -41,8 +42,8 @@ mod tests {
             (1, 4096),
             (2, 2048),
             (3, 1024),
-            (96, 32),
-            (4096, 16),
+            (16, 256),
+            (96, 256),
         ] {
             assert_eq!(places(cpus), each, "{cpus} CPUs");
         }

@@ -82,7 +82,8 @@ pub struct Probes {
     /// See [`Config`].
     pub(super) near_mask: u64,
     pub(super) lives_mask: u64,
-    pub(super) flags: u32,
+    /// How many CPUs have shelves, and how many places each; none where lives are left on none.
+    pub(super) shelves: Option<(u32, u32)>,
 }
 
 impl Probes {
@@ -125,10 +126,10 @@ impl Probes {
         if cfg!(target_arch = "x86_64") {
             flags |= STORES_IN_ORDER;
         }
-        let (shelves, each) = match cpus() {
-            cpus if flags & SHELVE != 0 => (cpus, places(cpus)),
-            _ => (1, 1),
-        };
+        let shelves = (flags & SHELVE != 0).then(cpus);
+        let shelves = shelves.map(|cpus| (cpus, places(cpus)));
+        // A map has an entry at least.
+        let (cpus, each) = shelves.unwrap_or((1, 1));
         let config = Config {
             own_tgid: std::process::id(),
             kinds,
@@ -159,8 +160,8 @@ impl Probes {
             .map_max_entries("EVENTS", plan.ring_bytes)
             .map_max_entries("STACKS", plan.stacks.max(1))
             .map_max_entries("LIVES", plan.near_lives() + plan.lives.max(1))
-            .map_max_entries("SHELVES", shelves)
-            .map_max_entries("SHELVED", shelves * each)
+            .map_max_entries("SHELVES", cpus)
+            .map_max_entries("SHELVED", cpus * each)
             .load(&object(Part::Hooks, &fit))?;
         plan.fill_maps(&mut ebpf)?;
         let mut probes = Self {
@@ -172,7 +173,7 @@ impl Probes {
             recursion: 0,
             near_mask: config.near_mask.into(),
             lives_mask: config.lives_mask.into(),
-            flags,
+            shelves,
         };
         let wanted = |hook: &&Hook| {
             let spared = plan.hooks == Hooks::Lean && hook.is_of_calls()

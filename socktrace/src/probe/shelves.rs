@@ -11,14 +11,10 @@ use std::{
 
 use aya::{
     maps::{Map, MapError},
-    util::nr_cpus,
+    util::online_cpus,
 };
 use memmap2::{MmapOptions, MmapRaw};
-use socktrace_common::{
-    config::SHELVE,
-    event::LifeEvent,
-    shelf::{Shelf, places},
-};
+use socktrace_common::{event::LifeEvent, shelf::Shelf};
 
 use super::{AttachError, Probes};
 
@@ -108,20 +104,20 @@ impl Shelves {
     }
 }
 
-/// How many processors there may be: each has a shelf. One whose number is higher uses the ring.
+/// How many processors have a shelf: those that there are, as far as the highest number. There may be more one
+/// day, often by hundreds; such a one uses the ring.
 pub(super) fn cpus() -> u32 {
-    let cpus = nr_cpus().unwrap_or(1);
-    u32::try_from(cpus).unwrap_or(1)
+    let online = online_cpus().unwrap_or_default();
+    online.into_iter().max().unwrap_or(0) + 1
 }
 
 impl Probes {
     /// The shelves, if the kernel side leaves anything there ([`Plan::shelves`](super::Plan::shelves)). Taken once.
     pub fn take_shelves(&mut self) -> Result<Option<Shelves>, AttachError> {
-        if self.flags & SHELVE == 0 {
+        let Some((cpus, places)) = self.shelves else {
             return Ok(None);
-        }
-        let cpus = cpus();
-        let (places, cpus) = (places(cpus) as usize, cpus as usize);
+        };
+        let (cpus, places) = (cpus as usize, places as usize);
         let shelves = self.mapped("SHELVES", cpus * size_of::<Shelf>(), true)?;
         let lives = self.mapped("SHELVED", cpus * places * size_of::<LifeEvent>(), false)?;
         let found = Shelves::new(shelves, lives, cpus, places);

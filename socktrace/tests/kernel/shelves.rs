@@ -26,8 +26,8 @@ fn attach() -> Option<(Probes, Ring, usize)> {
     }
     let ring = probes.take_ring().unwrap();
     let ring = Ring::new(Feed::new(ring, shelves), NEVER).unwrap();
-    let cpus = aya::util::nr_cpus().unwrap();
-    let places = places(u32::try_from(cpus).unwrap());
+    let cpus = aya::util::online_cpus().unwrap();
+    let places = places(cpus.into_iter().max().unwrap() + 1);
     Some((probes, ring, usize::try_from(places).unwrap()))
 }
 
