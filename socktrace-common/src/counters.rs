@@ -9,7 +9,7 @@ use crate::event::EventKind;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum Outcome {
-    /// A record is in the ring.
+    /// A record is in the ring, or a life on a shelf.
     Emitted = 1,
     /// Kept in a kernel-side map, no record.
     Folded = 2,

@@ -5,10 +5,10 @@
 
 use crate::wire;
 
-/// How many places all CPUs have together: 1.4 MB. Where there are many CPUs it is more.
+/// How many places all CPUs have together: 1.2 MB. Where there are many CPUs it is more.
 const PLACES: u32 = 4096;
 /// How many each has at least: its reader is woken for half of them, which costs as much as a hundred lives.
-const LEAST: u32 = 256;
+const LEAST: u32 = 512;
 
 /// How many places each of so many CPUs has: a power of two.
 #[must_use]
@@ -42,8 +42,8 @@ mod tests {
             (1, 4096),
             (2, 2048),
             (3, 1024),
-            (16, 256),
-            (96, 256),
+            (16, 512),
+            (96, 512),
         ] {
             assert_eq!(places(cpus), each, "{cpus} CPUs");
         }

@@ -274,8 +274,14 @@ pub(crate) fn end(context: &impl EbpfContext, life: *mut LifeEvent, last: Step) 
     if before >= TOLD {
         return false;
     }
-    hand_over_alone(context.as_ptr(), life, now, before + 1);
-    before < STEPS as u64
+    let context = context.as_ptr();
+    if before < STEPS as u64 {
+        hand_over_alone(context, life, now, before + 1);
+        return true;
+    }
+    // Its end is told by itself, so that both go through the ring, where one follows the other.
+    hand_over(context, life, now, before);
+    false
 }
 
 /// Tells a life of so many steps, to which nobody adds any more, and forgets it. A function of its own, as

@@ -5,6 +5,8 @@
 //! that is done at the end of a life. Here one CPU writes, one reader reads, and what they tell each other is
 //! two numbers. What finds no place goes through the ring.
 
+use core::arch::asm;
+
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use socktrace_common::{
     config::{SHELVE, STORES_IN_ORDER},
@@ -76,6 +78,8 @@ unsafe fn is_there(shelf: *mut Shelf, put: u64) {
             // Whatever was written before it is seen before it.
             fetch_add(counter, 1);
         } else {
+            // The compiler keeps what was written before it there.
+            asm!("", options(nostack));
             counter.write_volatile(put + 1);
         }
     }

@@ -1,7 +1,7 @@
 //! Records that wait in memory while rows are written more slowly than things happen.
 //!
 //! A burst fills the ring within a tenth of a second, and what finds no room in it is lost. So where every
-//! record becomes a row a second thread sleeps until the kernel says that the ring is a quarter full; it
+//! record becomes a row a second thread sleeps until the kernel says that the ring is a quarter full, or half of a shelf; it
 //! copies, and whoever makes rows goes on with what waits. A reader that blocks is as good as a slow one.
 
 use std::{

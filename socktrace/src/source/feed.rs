@@ -1,8 +1,9 @@
 //! All that the kernel side tells, as one stream: its ring, and the shelves beside it.
 
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use aya::maps::{MapData, RingBuf};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{
     chunk::{Chunk, told_at},
@@ -35,7 +36,8 @@ impl Feed {
     }
 
     /// Copies what is there, until there are about so many bytes, in the order in which it was told: who did
-    /// something is told in the ring before the life in which it was done, and that they are gone afterwards.
+    /// something is told in the ring before the life in which it was done, and that they are gone afterwards. What
+    /// comes meanwhile may be a little out of order, but never is a life taken before what it needs.
     pub(super) fn copy(&mut self, chunk: &mut Chunk, most: usize) {
         let Some(shelves) = &mut self.shelves else {
             return chunk.copy(&mut self.ring, most);
@@ -43,10 +45,13 @@ impl Feed {
         // Before the ring, so that what a life needs is there when it is.
         shelves.look();
         loop {
-            if self.held.is_empty()
-                && let Some(record) = self.ring.next()
-            {
-                self.held.extend_from_slice(&record);
+            if self.held.is_empty() {
+                if let Some(record) = self.ring.next() {
+                    self.held.extend_from_slice(&record);
+                } else if !is_empty(&self.ring) {
+                    // One that is being written, behind which others may wait.
+                    return;
+                }
             }
             let until_ns = if self.held.is_empty() {
                 u64::MAX
@@ -61,6 +66,14 @@ impl Feed {
             self.held.clear();
         }
     }
+}
+
+/// Is nothing in the ring, nor about to be?
+fn is_empty(ring: &RingBuf<MapData>) -> bool {
+    // SAFETY: the ring owns it, and is there as long as this is.
+    let fd = unsafe { BorrowedFd::borrow_raw(ring.as_raw_fd()) };
+    let mut asked = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+    poll(&mut asked, Some(&Timespec::default())).is_ok_and(|ready| ready == 0)
 }
 
 impl AsRawFd for Feed {

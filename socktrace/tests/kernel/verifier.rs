@@ -24,6 +24,7 @@ fn no_program_costs_the_verifier_much_more_than_was_recorded() {
     };
     let folded = Plan {
         lives: 64,
+        shelves: true,
         ..Plan::everything(&[Protocol::Tcp, Protocol::Udp], 1 << 16)
     };
     let mut found = BTreeMap::<String, u32>::new();
