@@ -10,11 +10,13 @@ use aya::{
         trace_point::TracePointLink,
     },
 };
-use socktrace_common::config::{
-    Config, FOLD_LIVES, HAVE_CAST, HAVE_COOKIE, HAVE_FETCH_ADD, HAVE_RELEASE, LIVES_FROM_CONNECT,
-    SHELVE, STORES_IN_ORDER, TELL_CREATED,
+use socktrace_common::{
+    config::{
+        Config, FOLD_LIVES, HAVE_CAST, HAVE_COOKIE, HAVE_FETCH_ADD, HAVE_RELEASE,
+        LIVES_FROM_CONNECT, SHELVE, STORES_IN_ORDER, TELL_CREATED,
+    },
+    shelf::places,
 };
-use socktrace_common::shelf::places;
 
 use super::{
     catalog::{Attach, CATALOG, Hook, Need},

@@ -1,13 +1,14 @@
 //! Records that wait in memory while rows are written more slowly than things happen.
 //!
 //! A burst fills the ring within a tenth of a second, and what finds no room in it is lost. So where every
-//! record becomes a row a second thread sleeps until the kernel says that the ring is a quarter full, or half of a shelf; it
-//! copies, and whoever makes rows goes on with what waits. A reader that blocks is as good as a slow one.
+//! record becomes a row a second thread sleeps until the kernel says that the ring is a quarter full, or half of
+//! a shelf; it copies, and whoever makes rows goes on with what waits. A reader that blocks is as good as a slow
+//! one.
 
 use std::{
     collections::VecDeque,
     io,
-    os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    os::fd::{AsFd as _, AsRawFd, OwnedFd, RawFd},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
 };
@@ -56,13 +57,11 @@ pub(super) struct Relieved {
 impl Relieved {
     /// At most so many bytes wait, and what one look at the ring brings.
     pub(super) fn new(feed: Feed, most: usize) -> io::Result<Self> {
-        let fd = feed.as_raw_fd();
+        let fd = feed.as_fd().as_raw_fd();
         let over = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
         let wakes = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let told = epoll::EventFlags::IN | epoll::EventFlags::ET;
-        // SAFETY: the ring owns it, and is there as long as this is.
-        let of_ring = unsafe { BorrowedFd::borrow_raw(fd) };
-        epoll::add(&wakes, of_ring, epoll::EventData::new_u64(0), told)?;
+        epoll::add(&wakes, &feed, epoll::EventData::new_u64(0), told)?;
         epoll::add(&wakes, &*over, epoll::EventData::new_u64(OVER), told)?;
         let records = Arc::new(Mutex::new(Records {
             feed,

@@ -1,6 +1,6 @@
 //! All that the kernel side tells, as one stream: its ring, and the shelves beside it.
 
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use aya::maps::{MapData, RingBuf};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -70,14 +70,12 @@ impl Feed {
 
 /// Is nothing in the ring, nor about to be?
 fn is_empty(ring: &RingBuf<MapData>) -> bool {
-    // SAFETY: the ring owns it, and is there as long as this is.
-    let fd = unsafe { BorrowedFd::borrow_raw(ring.as_raw_fd()) };
-    let mut asked = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+    let mut asked = [PollFd::new(ring, PollFlags::IN)];
     poll(&mut asked, Some(&Timespec::default())).is_ok_and(|ready| ready == 0)
 }
 
-impl AsRawFd for Feed {
-    fn as_raw_fd(&self) -> RawFd {
-        self.ring.as_raw_fd()
+impl AsFd for Feed {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.ring.as_fd()
     }
 }

@@ -41,7 +41,7 @@ enum Readable {
 impl AsRawFd for Readable {
     fn as_raw_fd(&self) -> RawFd {
         match self {
-            Self::Direct(feed, _) => feed.as_raw_fd(),
+            Self::Direct(feed, _) => feed.as_fd().as_raw_fd(),
             Self::Relieved(relieved) => relieved.as_raw_fd(),
         }
     }

@@ -18,7 +18,7 @@ use socktrace::{
 };
 use socktrace_common::socket::Protocol as Of;
 
-use crate::support::{Netns, inode, python, rows, run, socktrace};
+use crate::support::{Netns, python, rows, run, socktrace};
 
 /// What the daemon follows.
 const OVER_IP: [Protocol; 5] = [
@@ -44,7 +44,7 @@ fn is_attached(probes: &Probes, name: &str) -> bool {
 #[test]
 fn sockets_that_do_nothing_are_told_with_their_owners_and_no_call_is_hooked_for_it() {
     let netns = Netns::new();
-    let number = u32::try_from(inode(&format!("/run/netns/{}", netns.name()))).unwrap();
+    let number = netns.number();
     let mut probes = Probes::attach(&plan(&OVER_IP)).unwrap();
     assert!(is_attached(&probes, "sock_create"));
     assert!(!is_attached(&probes, "sys_exit_socket"));

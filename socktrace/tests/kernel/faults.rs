@@ -18,7 +18,7 @@ use socktrace::{
 use crate::{
     daemon::{Daemon, wait},
     reconcile::{Told, drain},
-    support::{Dialogue, Netns, python, socktrace},
+    support::{Dialogue, Netns, python, runtime, socktrace},
 };
 
 /// As another user: connections as fast as they come, thousands of them.
@@ -88,10 +88,7 @@ fn a_flood_does_not_hide_the_leak_of_another_user() {
 fn where_the_map_of_young_lives_is_full_the_rest_is_told_step_by_step() {
     const MANY: usize = 40;
     let netns = Netns::new();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = runtime();
     let _guard = runtime.enter();
     let plan = Plan {
         lives: 8,

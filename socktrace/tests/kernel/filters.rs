@@ -13,7 +13,7 @@ use socktrace::{
 
 use crate::{
     reconcile::{Told, drain},
-    support::{Background, Netns, inode, rows, run, socktrace},
+    support::{Background, Netns, inode, rows, run, runtime, socktrace},
 };
 
 /// A server and a client that are asked for nothing in particular.
@@ -181,10 +181,7 @@ fn children_are_followed_whatever_is_shown() {
 fn what_is_not_shown_is_not_kept() {
     let netns = Netns::new();
     let inum = inode(&format!("/run/netns/{}", netns.name()));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = runtime();
     let _guard = runtime.enter();
     let wanted: Vec<_> = Kind::OF_SOCKETS
         .iter()

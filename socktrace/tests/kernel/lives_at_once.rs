@@ -16,7 +16,7 @@ use socktrace::{
 
 use crate::{
     readers::in_the_kernel,
-    support::{Background, Netns, Row, inode, python, rows, run, socktrace},
+    support::{Background, Netns, Row, python, rows, run, socktrace},
 };
 
 /// A server and a client in two processes; the client also fails before it has sent a packet, and
@@ -161,7 +161,7 @@ r.close()
 #[test]
 fn steps_of_a_life_have_the_times_that_they_have_when_each_is_told() {
     let netns = Netns::new();
-    let number = u32::try_from(inode(&format!("/run/netns/{}", netns.name()))).unwrap();
+    let number = netns.number();
     let stepwise = Plan::everything(&[Protocol::Tcp], 1 << 22);
     let folded = Plan {
         lives: 1024,

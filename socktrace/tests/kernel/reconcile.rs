@@ -30,7 +30,9 @@ use socktrace::{
 };
 use socktrace_common::socket::TcpState;
 
-use crate::support::{Background, Dialogue, Life, Netns, Row, inode, python, rows, socktrace};
+use crate::support::{
+    Background, Dialogue, Life, Netns, Row, inode, python, rows, runtime, socktrace,
+};
 
 #[test]
 fn what_a_full_ring_lost_is_learned_from_a_snapshot() {
@@ -255,10 +257,7 @@ fn of_ss(netns: &Netns) -> (Sockets, BTreeSet<u64>) {
 fn after_most_events_were_lost_one_snapshot_sets_the_table_right() {
     let netns = Netns::new();
     let inum = inode(&format!("/run/netns/{}", netns.name()));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = runtime();
     let _guard = runtime.enter();
     let wanted: Vec<_> = Kind::OF_SOCKETS
         .iter()

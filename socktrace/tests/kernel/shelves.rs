@@ -10,9 +10,9 @@ use socktrace::{
     unfold::{Life, is_life},
 };
 use socktrace_common::{event::UNNUMBERED, shelf::places};
-use tokio::{runtime::Runtime, time::timeout};
+use tokio::time::timeout;
 
-use crate::support::{Netns, inode, python, run};
+use crate::support::{Netns, python, run, runtime};
 
 /// Looks come so seldom that none does.
 const NEVER: Duration = Duration::from_hours(1);
@@ -34,13 +34,6 @@ fn attach() -> Option<(Probes, Ring, usize)> {
     let cpus = aya::util::online_cpus().unwrap();
     let places = places(cpus.into_iter().max().unwrap() + 1);
     Some((probes, ring, usize::try_from(places).unwrap()))
-}
-
-fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap()
 }
 
 /// So many connections, both ends of which are made and closed on one CPU.
@@ -89,7 +82,7 @@ fn what_finds_no_place_on_a_shelf_goes_through_the_ring() {
     let runtime = runtime();
     let _entered = runtime.enter();
     let netns = Netns::new();
-    let number = u32::try_from(inode(&format!("/run/netns/{}", netns.name()))).unwrap();
+    let number = netns.number();
     let Some((probes, mut ring, places)) = attach() else {
         return;
     };
@@ -111,7 +104,7 @@ fn what_finds_no_place_on_a_shelf_goes_through_the_ring() {
 fn a_shelf_that_fills_up_wakes_whoever_takes_from_it() {
     let runtime = runtime();
     let netns = Netns::new();
-    let number = u32::try_from(inode(&format!("/run/netns/{}", netns.name()))).unwrap();
+    let number = netns.number();
     runtime.block_on(async {
         let Some((_probes, mut ring, places)) = attach() else {
             return;
@@ -134,7 +127,7 @@ fn nothing_is_told_of_a_socket_after_its_end() {
     let runtime = runtime();
     let _entered = runtime.enter();
     let netns = Netns::new();
-    let number = u32::try_from(inode(&format!("/run/netns/{}", netns.name()))).unwrap();
+    let number = netns.number();
     let Some((_probes, mut ring, _)) = attach() else {
         return;
     };

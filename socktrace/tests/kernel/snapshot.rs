@@ -16,7 +16,7 @@ use socktrace_common::socket::TcpState;
 use crate::{
     scene::Scene,
     ss::Line,
-    support::{Netns, inode, run},
+    support::{Netns, run},
 };
 
 /// Everything of one namespace, and every descriptor of the machine.
@@ -34,10 +34,6 @@ fn holders() -> Vec<Holder> {
     let walked = holders.each(|holder| found.push(holder)).unwrap();
     assert_eq!(walked.rows, found.len());
     found
-}
-
-fn number(netns: &Netns) -> u32 {
-    u32::try_from(inode(&format!("/run/netns/{}", netns.name()))).unwrap()
 }
 
 fn dump(namespaces: &mut Namespaces, netns: u32, query: Query) -> Vec<Found> {
@@ -58,7 +54,7 @@ fn dump(namespaces: &mut Namespaces, netns: u32, query: Query) -> Vec<Found> {
 fn take(netns: &Netns) -> Taken {
     let mut namespaces = Namespaces::new();
     namespaces.refresh([]).unwrap();
-    let netns = number(netns);
+    let netns = netns.number();
     let used = |namespaces: &mut Namespaces| {
         let namespace = namespaces.get_mut(netns).unwrap();
         namespace.population().unwrap().used
@@ -359,7 +355,7 @@ ready(client=cookie(c), server=cookie(a), waits=cookie(v))
     );
     let mut namespaces = Namespaces::new();
     namespaces.refresh([]).unwrap();
-    let netns = number(&netns);
+    let netns = netns.number();
     let close_wait = Query::tcp(States::none().with(TcpState::CloseWait));
     let rows = dump(&mut namespaces, netns, close_wait);
     let cookies: Vec<_> = rows.iter().map(|row| row.cookie).collect();
@@ -415,7 +411,7 @@ fn namespaces_are_found_by_process_by_name_and_by_socket() {
     let scene = Scene::new(&inhabited, script);
     // Leaves a minisock behind, in a namespace that nothing but its name keeps alive.
     drop(Scene::new(&empty, script));
-    let (first, second, third) = (number(&inhabited), number(&empty), number(&left));
+    let (first, second, third) = (inhabited.number(), empty.number(), left.number());
     let name = left.name().to_owned();
     // Goes elsewhere with its socket, and the name goes too.
     let mut nomad = Scene::new(
@@ -544,6 +540,6 @@ ready(pid=os.getpid(), socket=inode(s), dup=t, pipe=os.fstat(r).st_ino, r=r, w=w
     );
     assert_eq!(
         (open.netns, open.lport, open.shutdown),
-        (number(&netns), None, 0)
+        (netns.number(), None, 0)
     );
 }

@@ -17,6 +17,7 @@ use rustix::{
 };
 use serde_json::Value;
 use tempfile::NamedTempFile;
+use tokio::runtime::Runtime;
 
 /// Beginning of every script: what scripts print with `say` is compared with what is traced.
 pub(crate) const PRELUDE: &str = r"
@@ -32,6 +33,14 @@ def pair(l):
 /// A network namespace with loopback up, gone when it is dropped.
 pub(crate) struct Netns {
     name: String,
+}
+
+/// What a ring needs around it: one thread, with a clock.
+pub(crate) fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
 }
 
 impl Netns {
@@ -52,6 +61,11 @@ impl Netns {
     /// Its name under `/run/netns`.
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Its number, as the kernel names it to programs: the inode of its file.
+    pub(crate) fn number(&self) -> u32 {
+        u32::try_from(inode(&format!("/run/netns/{}", self.name))).unwrap()
     }
 
     /// The calling thread moves in: what it opens from now on is there.

@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use memmap2::MmapMut;
 use socktrace_common::event::EventKind;
 use zerocopy::{FromBytes as _, FromZeros as _, IntoBytes as _};
@@ -19,8 +17,7 @@ pub(crate) struct Kernel {
 fn twice(bytes: usize) -> [MmapRaw; 2] {
     let file = tempfile::tempfile().unwrap();
     file.set_len(bytes as u64).unwrap();
-    let file = Arc::new(file);
-    [(); 2].map(|()| MmapOptions::new().len(bytes).map_raw(&*file).unwrap())
+    [(); 2].map(|()| MmapOptions::new().len(bytes).map_raw(&file).unwrap())
 }
 
 impl Kernel {

@@ -10,7 +10,7 @@ use socktrace::{
     source::snapshot::{Buckets, Namespaces, look_at_ports},
 };
 
-use crate::support::{Dialogue, Netns, inode};
+use crate::support::{Dialogue, Netns};
 
 /// Makes sockets; its comment says how it is told.
 const HELPER: &str = include_str!("helper.py");
@@ -140,7 +140,7 @@ impl World {
             helper: Dialogue::start(command),
             namespaces,
             buckets: Some(Buckets::new(&offsets::read().unwrap()).unwrap()),
-            inum: u32::try_from(inode(&format!("/run/netns/{}", netns.name()))).unwrap(),
+            inum: netns.number(),
             _netns: netns,
         };
         world.range(low, high);

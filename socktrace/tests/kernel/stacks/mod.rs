@@ -21,7 +21,7 @@ use socktrace_common::stack::{NoStack, Stack};
 use tempfile::TempDir;
 
 use crate::{
-    support::{Dialogue, Netns, inode, run, socktrace},
+    support::{Dialogue, Netns, run, socktrace},
     uring::possible,
     uring_program,
 };
@@ -272,7 +272,7 @@ fn what_io_uring_opens_says_that_there_was_no_call() {
     let mut program = netns.command("env");
     uring_program::add_to(&mut program, "life by ring").stdout(Stdio::null());
     let mut program = program.spawn().unwrap();
-    let number = u32::try_from(inode(&format!("/run/netns/{}", netns.name()))).unwrap();
+    let number = netns.number();
     let mut stacks = Vec::new();
     let mut drain = || {
         while let Some(record) = ring.next() {
